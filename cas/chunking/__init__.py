@@ -1,0 +1,1 @@
+"""Where to cut rows into chunks: a pure function of their content."""

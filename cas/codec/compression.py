@@ -1,0 +1,113 @@
+"""Blobs at rest: raw, zstd, or zstd of byte planes, told apart by their first bytes (FORMAT section 2)."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from typing import Final
+
+import numpy as np
+import zstandard
+
+from cas.errors import CorruptedError, UnsupportedError
+from cas.hashing import Bytes
+
+DEFAULT_LEVEL: Final = 1
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+PLANES_MAGIC: Final = b"\x5c\x2a\x4d\x18"
+_PLANES_FRAME: Final = struct.Struct("<4sIBBBB")
+_BYTE_PLANES: Final = 1
+_PLANE_SIZES: Final = (2, 4, 8, 16)
+_PROBE_BYTES: Final = 16384
+_local = threading.local()
+
+
+def is_framed(blob: Bytes) -> bool:
+    """Whether the first bytes are those of a zstd frame or of a skippable frame."""
+    head = bytes(blob[:4])
+    return head == ZSTD_MAGIC or (head[1:] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F)
+
+
+def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> Bytes:
+    """Returns the form at rest of a payload: the smallest tried, or the payload itself.
+
+    A compressed form is kept only where it saves at least one eighth. ``element_bytes`` above 1 also
+    tries byte planes, on a probe first; ``compress=False`` tries nothing.
+    """
+    if is_framed(payload):
+        return _compress(payload)
+    if not compress or len(payload) < 64:
+        return payload
+    limit = len(payload) - len(payload) // 8
+    if element_bytes in _PLANE_SIZES and _planes_win(payload, element_bytes):
+        frame = _PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)
+        framed = frame + _compress(_to_planes(payload, element_bytes))
+    else:
+        framed = _compress(payload)
+    return framed if len(framed) <= limit else payload
+
+
+def decode(blob: Bytes, size: int, *, exact: bool = True) -> Bytes:
+    """Returns the payload of a blob at rest; ``size`` is its declared length, or its bound.
+
+    Nothing larger than ``size`` is ever allocated. Raises :class:`~cas.errors.CorruptedError` where the blob
+    does not fit, :class:`~cas.errors.UnsupportedError` for a filter of a later format.
+    """
+    if not is_framed(blob):
+        if len(blob) > size or (exact and len(blob) != size):
+            raise CorruptedError(f"a blob holds {len(blob)} bytes where {size} are declared")
+        return blob
+    if bytes(blob[:4]) == ZSTD_MAGIC:
+        return _decompress(blob, size, exact)
+    element_bytes = _planes_element(blob)
+    return _from_planes(_decompress(blob[_PLANES_FRAME.size :], size, exact), element_bytes)
+
+
+def _planes_element(blob: Bytes) -> int:
+    if len(blob) < _PLANES_FRAME.size:
+        raise CorruptedError("a blob ends inside its filter frame")
+    magic, length, kind, element_bytes, zero1, zero2 = _PLANES_FRAME.unpack_from(blob)
+    known = (PLANES_MAGIC, 4, _BYTE_PLANES, 0, 0)
+    if (magic, length, kind, zero1, zero2) != known or element_bytes not in _PLANE_SIZES:
+        raise UnsupportedError("a blob uses a filter that this version does not know; install a newer one")
+    return int(element_bytes)
+
+
+def _compress(payload: Bytes) -> bytes:
+    compressor: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
+    if compressor is None:
+        compressor = _local.compressor = zstandard.ZstdCompressor(level=DEFAULT_LEVEL)
+    return compressor.compress(payload)
+
+
+def _decompress(frame: Bytes, size: int, exact: bool) -> bytes:
+    decompressor: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
+    if decompressor is None:
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
+    try:
+        declared = zstandard.frame_content_size(frame)
+        if declared < 0 or declared > size or (exact and declared != size):
+            raise CorruptedError(f"a blob unpacks to {declared} bytes where {size} are declared")
+        payload = decompressor.decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise CorruptedError(f"a blob cannot be unpacked: {error}") from error
+    if len(payload) != declared:
+        raise CorruptedError(f"a blob unpacks to {len(payload)} bytes where {declared} are declared")
+    return payload
+
+
+def _planes_win(payload: Bytes, element_bytes: int) -> bool:
+    probe = memoryview(payload)[:_PROBE_BYTES]
+    return len(_compress(_to_planes(probe, element_bytes))) < len(_compress(probe))
+
+
+def _to_planes(payload: Bytes, element_bytes: int) -> bytes:
+    whole = len(payload) // element_bytes * element_bytes
+    elements = np.frombuffer(payload, np.uint8, whole).reshape(-1, element_bytes)
+    return np.ascontiguousarray(elements.T).tobytes() + bytes(memoryview(payload)[whole:])
+
+
+def _from_planes(planes: Bytes, element_bytes: int) -> bytes:
+    whole = len(planes) // element_bytes * element_bytes
+    elements = np.frombuffer(planes, np.uint8, whole).reshape(element_bytes, -1)
+    return np.ascontiguousarray(elements.T).tobytes() + bytes(memoryview(planes)[whole:])

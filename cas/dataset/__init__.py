@@ -1,0 +1,1 @@
+"""What users hold: datasets, columns, metadata, history and tags."""

@@ -1,0 +1,109 @@
+"""A column: its values by row."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cas.codec.values import Streams, decode_values
+from cas.dataset.indexing import check_row, select
+from cas.errors import InvalidTypeError
+from cas.types import DATA, Array, Nullable, Type
+
+if TYPE_CHECKING:
+    from cas.dataset.dataset import Dataset
+    from cas.dataset.metadata import Metadata, ReadOnlyMetadata
+    from cas.dataset.readable import Readable
+
+
+class ReadOnlyColumn:
+    """A column of a dataset, for reading.
+
+    ``column[i]`` gives a value, ``column[a:b]``, ``column[[i, j]]`` and ``column[mask]`` an array of shape (rows,
+    *row_shape) where rows have one shape, otherwise a list. Cost: the chunks that hold the rows, each read once.
+    """
+
+    def __init__(self, dataset: Readable, name: str) -> None:
+        self._dataset = dataset
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The name of the column."""
+        return self._name
+
+    @property
+    def type(self) -> Type:
+        """The type of the column."""
+        return self._dataset._column_state(self._name).type
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """The NumPy dtype of the values, or None where they are not numbers."""
+        type_ = self.type.of if isinstance(self.type, Nullable) else self.type
+        name = getattr(type_, "dtype", None)
+        return None if name is None else np.dtype(name)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The rows, and the shape of a row with None where it is free."""
+        type_ = self.type.of if isinstance(self.type, Nullable) else self.type
+        return (len(self), *(type_.shape if isinstance(type_, Array) else ()))
+
+    @property
+    def metadata(self) -> Metadata | ReadOnlyMetadata:
+        """The metadata of the column."""
+        return self._dataset._metadata(self._name)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        selected = select(index, len(self))
+        if isinstance(selected, int):
+            return self._decode(self._dataset._read_rows(self._name, selected, selected + 1))[0]
+        if isinstance(selected, range):
+            if selected.step == 1:
+                return self._decode(self._dataset._read_rows(self._name, selected.start, selected.stop))
+            selected = np.arange(selected.start, selected.stop, selected.step, dtype=np.int64)
+        return self._decode(self._dataset._take_rows(self._name, selected))
+
+    def _decode(self, streams: Streams) -> Any:
+        return decode_values(self.type, streams)
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), 256):
+            yield from self[start : start + 256]
+
+    def bytes(self, row: int) -> builtins.bytes:
+        """Returns the stored bytes of a row: of an image the encoded file, of an array its elements in C order."""
+        if isinstance(row, bool) or not isinstance(row, (int, np.integer)):
+            raise InvalidTypeError(f"{row!r} is not a row number; expected an int")
+        row = check_row(int(row), len(self))
+        return self._dataset._read_rows(self._name, row, row + 1)[DATA].row(0).tobytes()
+
+    def bytes_batches(self, start: int = 0, stop: int | None = None) -> Iterator[list[builtins.bytes]]:
+        """Yields the stored bytes of rows ``start`` to ``stop``, in lists of about 8 MiB."""
+        end = len(self) if stop is None else min(stop, len(self))
+        for rows in self._dataset._column_state(self._name).streams[DATA].batches(start, end):
+            yield [row.tobytes() for row in rows]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r}: {self.type}, {len(self)} rows>"
+
+
+class Column(ReadOnlyColumn):
+    """A column of a dataset that is open for writing; assignments are staged until the next commit."""
+
+    _dataset: Dataset
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Replaces the values of the selected rows, whole values only.
+
+        One value for an int; a sequence of as many values as there are rows otherwise. Raises
+        :class:`~cas.errors.InvalidInputError` for values that do not fit; nothing is changed then.
+        """
+        self._dataset._assign(self._name, index, value)

@@ -1,0 +1,196 @@
+"""What is staged on top of a version: edits, the blobs they made, and how rows line up."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from cas.codec.rows import Ints, Rows
+from cas.codec.values import Streams
+from cas.dataset.indexing import Selection
+from cas.dataset.pieces import Inserted, Pieces, row_map_of
+from cas.dataset.state import ColumnState, State
+from cas.errors import InvalidInputError
+from cas.hashing import Kind
+from cas.history.records import encode_tree, read_payload, write_payload
+from cas.history.row_map import RowMap
+from cas.repo.commit import Proposal, commit
+from cas.repo.repository import Repository
+from cas.repo.sessions import Session, put_session, remove_session
+from cas.store.contract import Transaction
+from cas.store.gate import BlobWriter
+from cas.tree.node import Nodes
+
+DIRECT_BYTES: Final = 8 << 20
+
+Encoded = dict[str, Streams]
+RowEdit = tuple[int, int, Encoded | None, int]
+
+
+class Draft:
+    """The uncommitted state of one handle on a branch, which began at version ``base``.
+
+    Memory stays bounded: above 8 MiB staged rows are cut, hashed and handed to the writer, which puts them from 32
+    MiB on.
+    """
+
+    def __init__(self, repository: Repository, dataset: bytes, branch: str, base: bytes) -> None:
+        self._repository = repository
+        self._dataset = dataset
+        self._branch = branch
+        self.base = base
+        self._writer = BlobWriter(repository.store)
+        self._nodes = Nodes(repository.gate.over(self._writer.held))
+        self.state = State(self._nodes, repository.tree(repository.version(base).tree))
+        self._base_rows = self.state.rows
+        self._row_pieces: Pieces[Inserted] = Pieces(self._base_rows)
+        self._session: bytes | None = None
+        self._since = 0
+        self.changed = False
+
+    def append(self, values: Encoded, count: int) -> None:
+        """Stages rows at the end."""
+        self.state.append(_own(values), count)
+        self._row_pieces.append(Inserted(count))
+        self._after_change()
+
+    def splice(self, edits: Sequence[RowEdit]) -> None:
+        """Stages replacements of rows ``start`` to ``stop`` by ``count`` new ones, in ascending order."""
+        if not edits:
+            return
+        self.state.splice([(start, stop, new and _own(new), count) for start, stop, new, count in edits])
+        self._row_pieces.splice([(start, stop, Inserted(count)) for start, stop, _, count in edits])
+        self._after_change()
+
+    def assign(self, column: ColumnState, selected: Selection, streams: Streams) -> None:
+        """Stages new values for the selected rows of a column; the last one counts where a row is named twice."""
+        count = next(iter(streams.values())).count
+        numbers = np.array([selected] if isinstance(selected, int) else selected, np.int64)
+        if count != len(numbers):
+            raise InvalidInputError(
+                f"column {column.name!r}: {count} values for {len(numbers)} rows", column=column.name
+            )
+        if (np.diff(numbers) <= 0).any():
+            ascending, last = np.unique(numbers[::-1], return_index=True)
+            streams = {name: rows.take(count - 1 - last) for name, rows in streams.items()}
+            numbers = ascending
+        streams = _own({column.name: streams})[column.name]
+        edits: list[tuple[int, int, Streams | None]] = []
+        done = 0
+        for start, stop in runs_of(numbers):
+            upto = done + stop - start
+            edits.append((start, stop, {name: rows.slice(done, upto) for name, rows in streams.items()}))
+            done = upto
+        if edits:
+            column.splice(edits)
+            self._after_change()
+
+    def _after_change(self) -> None:
+        self.changed = True
+        if self.state.staged_bytes >= DIRECT_BYTES or self.state.crowded:
+            self.state.settle(self._writer)
+            self._writer.own()
+
+    def commit(self, message: str, author: str, details: Mapping[str, Any]) -> bytes:
+        """Lands the draft as a version and returns its id; the draft is spent then."""
+        proposal = Proposal(
+            self._dataset,
+            self._branch,
+            self.base,
+            self.state.settle(self._writer),
+            self._row_map(),
+            message,
+            author,
+            dict(details),
+            self._session,
+        )
+        return commit(self._repository, proposal, self._writer)
+
+    def _row_map(self) -> RowMap:
+        return row_map_of(self._row_pieces, self._base_rows)
+
+    def flush(self, details: Mapping[str, Any]) -> None:
+        """Writes what is staged durably, as a session that can be recovered."""
+        tree = self._writer.add_record(Kind.TREE, encode_tree(self.state.settle(self._writer)))
+        row_map = write_payload(self._row_map().encode(), self._nodes, self._writer)
+        id_ = self._session or uuid.uuid4().bytes
+        blobs = list(self._writer.held.items())
+
+        def change(txn: Transaction) -> int:
+            now = txn.timestamp()
+            txn.put_blobs(blobs)
+            since = self._since or now
+            session = Session(self._branch, self.base, tree, row_map, since, now, details=dict(details))
+            put_session(txn, self._dataset, id_, session)
+            return since
+
+        self._since = self._repository.store.write(change)
+        self._session = id_
+        self._writer.clear()
+
+    def adopt(self, id_: bytes, session: Session) -> None:
+        """Takes over the rows of a session that began at the same base."""
+        runs = RowMap.decode(read_payload(session.row_map, self._nodes), "session").runs
+        self.state = State(self._nodes, self._repository.tree(session.tree))
+        self._row_pieces = _pieces_of(runs, self._base_rows)
+        self._session = id_
+        self._since = session.since
+        self.changed = True
+
+    def discard(self) -> None:
+        """Ends the session, if rows were flushed; the draft is spent then."""
+        session = self._session
+        if session is not None:
+            self._repository.store.write(lambda txn: remove_session(txn, self._dataset, session))
+
+    @property
+    def writer(self) -> BlobWriter:
+        """The writer of the draft's blobs."""
+        return self._writer
+
+    @property
+    def nodes(self) -> Nodes:
+        """The nodes of the store, and of the draft."""
+        return self._nodes
+
+
+def runs_of(numbers: Selection) -> Iterator[tuple[int, int]]:
+    """Yields runs ``start, stop`` of the row numbers selected, in ascending order, each row once."""
+    if isinstance(numbers, int):
+        yield numbers, numbers + 1
+        return
+    ordered: Ints = np.unique(np.asarray(numbers, np.int64))
+    if not len(ordered):
+        return
+    breaks = np.flatnonzero(np.diff(ordered) != 1) + 1
+    starts = ordered[np.concatenate(([0], breaks))]
+    stops = ordered[np.concatenate((breaks - 1, [len(ordered) - 1]))] + 1
+    yield from zip(starts.tolist(), stops.tolist(), strict=True)
+
+
+def _own(values: Encoded) -> Encoded:
+    """Copies rows that may be the caller's memory, unless they are so many that they are written at once."""
+    size = sum(rows.nbytes for streams in values.values() for rows in streams.values())
+    if size >= DIRECT_BYTES:
+        return values
+    return {name: {key: _copied(rows) for key, rows in streams.items()} for name, streams in values.items()}
+
+
+def _copied(rows: Rows) -> Rows:
+    # Varying rows were joined from the caller's values, which copied them.
+    return rows if rows.row_bytes is None else Rows.fixed(rows.flat.copy(), rows.count, rows.row_bytes)
+
+
+def _pieces_of(runs: Ints, base_rows: int) -> Pieces[Inserted]:
+    pieces: Pieces[Inserted] = Pieces(base_rows)
+    edits: list[tuple[int, int, Inserted | None]] = []
+    position = 0
+    for keep, delete, insert in runs.tolist():
+        position += keep
+        edits.append((position, position + delete, Inserted(insert)))
+        position += delete
+    pieces.splice(edits)
+    return pieces

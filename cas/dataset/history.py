@@ -1,0 +1,193 @@
+"""Versions, and the history of a branch."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from cas.dataset.indexing import select
+from cas.errors import InvalidTypeError, VersionNotFoundError
+from cas.history.graph import ancestor_at, get_entry
+from cas.history.records import VersionRecord, read_payload
+from cas.history.row_map import RowMap
+from cas.repo.repository import Repository
+from cas.repo.revisions import resolve
+
+if TYPE_CHECKING:
+    from cas.dataset.dataset import ReadOnlyDataset
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def to_datetime(microseconds: int) -> dt.datetime:
+    """Returns an aware UTC datetime for microseconds since 1970."""
+    return _EPOCH + dt.timedelta(microseconds=microseconds)
+
+
+class Version:
+    """An immutable state of a dataset, with its parents, message, author and times. Equal by ``id``."""
+
+    __slots__ = ("_dataset", "_entry", "_hash", "_name", "_repository")
+
+    def __init__(self, repository: Repository, dataset: bytes, name: str, hash_: bytes) -> None:
+        self._repository = repository
+        self._dataset = dataset
+        self._name = name
+        self._hash = hash_
+        with repository.store.read() as view:
+            self._entry = get_entry(view, hash_)
+
+    @property
+    def id(self) -> str:
+        """The hash that names the version: 64 hexadecimal digits."""
+        return self._hash.hex()
+
+    @property
+    def _record(self) -> VersionRecord:
+        return self._repository.version(self._hash)
+
+    @property
+    def message(self) -> str:
+        """What the author said about it."""
+        return self._record.message
+
+    @property
+    def author(self) -> str:
+        """Who made it."""
+        return self._record.author
+
+    @property
+    def timestamp(self) -> dt.datetime:
+        """When it landed, by the storage's clock; later versions never have earlier times."""
+        return to_datetime(self._entry.timestamp)
+
+    @property
+    def client_timestamp(self) -> dt.datetime:
+        """When it was made, by the writer's clock."""
+        return to_datetime(self._record.client_timestamp)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the versions it comes from: none for the first, two for a merge."""
+        return tuple(parent.hex() for parent in self._record.parents)
+
+    @property
+    def tree(self) -> str:
+        """The hash of its content: schema, rows and metadata, and nothing else."""
+        return self._record.tree.hex()
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the maker noted beside the message, such as the counts of an import."""
+        return dict(self._record.details)
+
+    @property
+    def row_maps(self) -> tuple[RowMap, ...]:
+        """How its rows line up with those of each parent."""
+        payloads = self._record.row_maps
+        return tuple(RowMap.decode(read_payload(data, self._repository.nodes), self.id) for data in payloads)
+
+    def open(self) -> ReadOnlyDataset:
+        """Opens the dataset as it was."""
+        from cas.dataset.dataset import ReadOnlyDataset
+
+        return ReadOnlyDataset(self._repository, self._dataset, self._name, self._hash)
+
+    def __eq__(self, other: object) -> bool:
+        return self._hash == other._hash if isinstance(other, Version) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._hash)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Version, (self._repository, self._dataset, self._name, self._hash)
+
+    def __repr__(self) -> str:
+        return f"<Version {self.id[:12]} {self.timestamp:%Y-%m-%d %H:%M:%S} {self.message!r}>"
+
+
+class History(Sequence[Version]):
+    """The versions that lead to one, oldest first, along first parents.
+
+    ``history[0]`` is the first version, ``history[-1]`` the last; a version id or a unique prefix of it finds a
+    version of any branch. ``len`` and access take a logarithmic number of look-ups; iteration one a version.
+    """
+
+    def __init__(self, repository: Repository, dataset: bytes, name: str, head: bytes) -> None:
+        self._repository = repository
+        self._dataset = dataset
+        self._name = name
+        self._head = head
+        with repository.store.read() as view:
+            self._length = get_entry(view, head).depth + 1
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int | str) -> Version: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Version]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, str):
+            return self._version(self._resolve(index))
+        selected = select(index, self._length)
+        if isinstance(selected, int):
+            return self._version(self._at(selected))
+        return [self._version(self._at(int(depth))) for depth in selected]
+
+    def _resolve(self, name: str) -> bytes:
+        with self._repository.store.read() as view:
+            return resolve(view, self._dataset, name)
+
+    def _at(self, depth: int) -> bytes:
+        with self._repository.store.read() as view:
+            return ancestor_at(view, self._head, depth)
+
+    def _version(self, hash_: bytes) -> Version:
+        return Version(self._repository, self._dataset, self._name, hash_)
+
+    def __iter__(self) -> Iterator[Version]:
+        for depth in range(self._length):
+            yield self._version(self._at(depth))
+
+    def __reversed__(self) -> Iterator[Version]:
+        hash_ = self._head
+        while True:
+            version = self._version(hash_)
+            yield version
+            if not version.parents:
+                return
+            hash_ = bytes.fromhex(version.parents[0])
+
+    def __contains__(self, item: object) -> bool:
+        try:
+            hash_ = item._hash if isinstance(item, Version) else self._resolve(item)  # type: ignore[arg-type]
+            with self._repository.store.read() as view:
+                depth = get_entry(view, hash_).depth
+            return depth < self._length and self._at(depth) == hash_
+        except VersionNotFoundError:
+            return False
+
+    def at(self, time: dt.datetime) -> Version:
+        """Returns the version that was the last at a time, by the storage's clock.
+
+        Raises :class:`~cas.errors.VersionNotFoundError` for a time before the first, ``InvalidTypeError`` for a time
+        without time zone.
+        """
+        if not isinstance(time, dt.datetime) or time.tzinfo is None:
+            raise InvalidTypeError(f"{time!r} is not a point in time; expected a datetime with a time zone")
+        low, high = 0, self._length
+        while low < high:
+            middle = (low + high) // 2
+            if self[middle].timestamp <= time:
+                low = middle + 1
+            else:
+                high = middle
+        if low == 0:
+            raise VersionNotFoundError(f"there was no version at {time}; the first came at {self[0].timestamp}")
+        return self[low - 1]
+
+    def __repr__(self) -> str:
+        return f"<History of {self._length} versions up to {self._head.hex()[:12]}>"

@@ -1,0 +1,64 @@
+"""What may stand between brackets: ints, slices, lists, NumPy integers and boolean masks."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from cas.codec.rows import Ints
+from cas.errors import InvalidInputError, InvalidTypeError, RowNotFoundError
+
+Selection = int | range | Ints
+
+
+def select(index: Any, rows: int) -> Selection:
+    """Returns what an index selects of ``rows`` rows: one row, a range of rows, or row numbers (int64).
+
+    Raises :class:`~cas.errors.RowNotFoundError` outside of the rows, ``InvalidTypeError`` for what is no index.
+    """
+    if isinstance(index, slice):
+        try:
+            return range(rows)[index]
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"{index} is not a valid slice: {error}") from None
+    if isinstance(index, (list, np.ndarray, range)) and np.ndim(index) > 0:
+        return _select_many(np.asarray(index), rows)
+    if isinstance(index, tuple):
+        raise InvalidTypeError("rows are selected by one index; select within a row afterwards, as in column[i][...]")
+    if isinstance(index, (bool, np.bool_)):
+        raise InvalidTypeError("a single bool selects no row; expected an int, slice, list or array")
+    try:
+        row = operator.index(index)
+    except TypeError:
+        raise InvalidTypeError(
+            f"{type(index).__name__} {index!r} selects no row; expected an int, slice, list or array"
+        ) from None
+    return check_row(row, rows)
+
+
+def check_row(row: int, rows: int) -> int:
+    """Returns a row number counted from the front."""
+    if not -rows <= row < rows:
+        raise RowNotFoundError(f"row {row} is out of range: there are {rows} rows", name=row)
+    return row + rows if row < 0 else row
+
+
+def _select_many(index: np.ndarray[Any, Any], rows: int) -> Ints:
+    if index.size == 0 and index.dtype.kind != "b":
+        return np.empty(0, np.int64)
+    if index.ndim != 1:
+        raise InvalidTypeError(f"an index of shape {index.shape} selects no rows; expected one dimension")
+    if index.dtype.kind == "b":
+        if len(index) != rows:
+            raise InvalidInputError(f"a mask of {len(index)} values cannot select from {rows} rows")
+        return np.flatnonzero(index).astype(np.int64)
+    if index.dtype.kind not in "iu":
+        raise InvalidTypeError(f"an index of dtype {index.dtype} selects no rows; expected integers or a mask")
+    outside = (index >= rows) | (index < -rows) if index.dtype.kind == "i" else index >= rows
+    if outside.any():
+        row = int(index[outside][0])
+        raise RowNotFoundError(f"row {row} is out of range: there are {rows} rows", name=row)
+    numbers = index.astype(np.int64)
+    return np.where(numbers < 0, numbers + rows, numbers)

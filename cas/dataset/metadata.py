@@ -1,0 +1,96 @@
+"""Metadata of a dataset or column, as a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+from cas.codec import cbor
+from cas.errors import InvalidTypeError
+from cas.repo import metadata as table
+from cas.repo.repository import Repository
+from cas.store.contract import Transaction
+
+
+class ReadOnlyMetadata(Mapping[str, Any]):
+    """The metadata of a version: a mapping of text keys to values, as it was committed."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a plain dict of the values."""
+        return dict(self._values)
+
+    def __repr__(self) -> str:
+        return f"ReadOnlyMetadata({self._values!r})"
+
+
+class Metadata(MutableMapping[str, Any]):
+    """The live metadata of a dataset or column on a branch.
+
+    Every change is durable when the statement ends, in a transaction of its own, and other processes see it at once;
+    a commit takes it into the version. Keys are text, in sorted order. Values: None, bool, int, float, str, bytes,
+    list, tuple (read back as list), dict with str keys, datetime, NumPy scalars and arrays.
+
+    Cost: reading or setting a key takes one look-up, setting one durable transaction.
+    """
+
+    __slots__ = ("_owner", "_repository", "_scope")
+
+    def __init__(self, repository: Repository, scope: bytes, owner: object) -> None:
+        self._repository = repository
+        self._scope = scope
+        self._owner = owner
+
+    def __getitem__(self, key: str) -> Any:
+        with self._repository.store.read() as view:
+            return table.get_value(view, self._scope, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def update(self, other: Any = (), /, **values: Any) -> None:
+        """Sets several keys in one durable transaction."""
+        items = dict(other, **values)
+        for key, value in items.items():
+            if not isinstance(key, str):
+                raise InvalidTypeError(f"metadata key {key!r} is not valid: expected text")
+            cbor.encode_value([key, value])
+
+        def change(txn: Transaction) -> None:
+            for key, value in items.items():
+                table.put_value(txn, self._scope, key, value)
+
+        self._repository.store.write(change)
+
+    def __delitem__(self, key: str) -> None:
+        def change(txn: Transaction) -> None:
+            table.remove_value(txn, self._scope, key)
+
+        self._repository.store.write(change)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a plain dict of all values, read at one moment."""
+        with self._repository.store.read() as view:
+            return table.read_mapping(view, self._scope)
+
+    def __repr__(self) -> str:
+        return f"Metadata({self.to_dict()!r})"

@@ -1,0 +1,180 @@
+"""A table in memory: columns of streams, each a tree and the pieces that edit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from cas.codec.rows import Ints, Rows
+from cas.codec.values import Streams
+from cas.dataset.pieces import Pieces
+from cas.history.records import EMPTY_METADATA, ColumnRecord, Payload, TreeRecord
+from cas.store.gate import BlobWriter
+from cas.tree.node import Nodes
+from cas.tree.read import EMPTY_STREAM, StreamRef
+from cas.tree.stream import KeepRows, StreamReader, edit_stream
+from cas.types import Layout, Type
+
+_MAX_PIECES = 1024
+
+Edits = Sequence[tuple[int, int, Rows | None]]
+
+
+class StreamState:
+    """One stream under edit."""
+
+    def __init__(self, nodes: Nodes, ref: StreamRef, layout: Layout) -> None:
+        self._nodes = nodes
+        self.reader = StreamReader(nodes, ref, layout)
+        self._pieces: Pieces[Rows] = Pieces(ref.rows)
+        self.staged_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the stream."""
+        return self.reader.layout
+
+    def append(self, rows: Rows) -> None:
+        """Stages rows at the end."""
+        self.staged_bytes += rows.nbytes
+        self._pieces.append(rows)
+
+    def splice(self, edits: Edits) -> None:
+        """Stages edits: see :meth:`cas.dataset.pieces.Pieces.splice`."""
+        self.staged_bytes += sum(rows.nbytes for _, _, rows in edits if rows is not None)
+        self._pieces.splice(edits)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many pieces that they had better be settled."""
+        return self._pieces.count > _MAX_PIECES
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Returns the rows ``start`` to ``stop``, staged ones included."""
+        if not self._pieces.edited:
+            return self.reader.read(start, stop)
+        found = [
+            self.reader.read(piece.start, piece.stop) if isinstance(piece, KeepRows) else piece
+            for piece in self._pieces.within(start, stop)
+        ]
+        return Rows.concat(found, self.layout.row_bytes)
+
+    def batches(self, start: int, stop: int, batch_bytes: int = 8 << 20) -> Iterator[Rows]:
+        """Yields the rows ``start`` to ``stop`` in runs of about ``batch_bytes`` bytes, staged ones included."""
+        mean = max(1, (self.reader.ref.size_bytes + self.staged_bytes) // max(1, len(self)))
+        step = max(1, batch_bytes // mean)
+        for begin in range(start, stop, step):
+            yield self.read(begin, min(begin + step, stop))
+
+    def take(self, rows: Ints) -> Rows:
+        """Returns the rows at the given numbers, staged ones included."""
+        if not self._pieces.edited:
+            return self.reader.take(rows)
+        order, inverse = np.unique(rows, return_inverse=True)
+        found: list[Rows] = []
+        position = done = 0
+        for piece in self._pieces:
+            upto = int(np.searchsorted(order, position + len(piece)))
+            if upto > done:
+                local = order[done:upto] - position
+                if isinstance(piece, KeepRows):
+                    found.append(self.reader.take(local + piece.start))
+                else:
+                    found.append(piece.take(local))
+                done = upto
+            position += len(piece)
+        return Rows.concat(found, self.layout.row_bytes).take(inverse)
+
+    def settle(self, writer: BlobWriter) -> StreamRef:
+        """Turns staged edits into a tree, handing its blobs to the writer, and returns it."""
+        if self._pieces.edited:
+            ref = edit_stream(self.reader, list(self._pieces), writer)
+            self.reader = StreamReader(self._nodes, ref, self.layout)
+            self._pieces = Pieces(ref.rows)
+            self.staged_bytes = 0
+        return self.reader.ref
+
+
+class ColumnState:
+    """One column under edit: its type, and a stream state for each of the type's streams."""
+
+    def __init__(self, name: str, type_: Type, streams: dict[str, StreamState], metadata: Payload) -> None:
+        self.name = name
+        self.type = type_
+        self.streams = streams
+        self.metadata = metadata
+
+    def read(self, start: int, stop: int) -> Streams:
+        """Returns the rows of each stream."""
+        return {name: stream.read(start, stop) for name, stream in self.streams.items()}
+
+    def take(self, rows: Ints) -> Streams:
+        """Returns the rows of each stream at the given numbers."""
+        return {name: stream.take(rows) for name, stream in self.streams.items()}
+
+    def splice(self, edits: Sequence[tuple[int, int, Streams | None]]) -> None:
+        """Stages edits in each stream."""
+        for name, stream in self.streams.items():
+            stream.splice([(start, stop, None if rows is None else rows[name]) for start, stop, rows in edits])
+
+
+class State:
+    """A table: ``rows`` and columns by name, in order."""
+
+    def __init__(self, nodes: Nodes, record: TreeRecord) -> None:
+        self.nodes = nodes
+        self.rows = record.rows
+        self.metadata = record.metadata
+        self.columns = {column.name: self._column(column) for column in record.columns}
+
+    def _column(self, record: ColumnRecord) -> ColumnState:
+        layouts = record.type.layouts()
+        streams = {name: StreamState(self.nodes, record.streams[name], layouts[name]) for name in layouts}
+        return ColumnState(record.name, record.type, streams, record.metadata)
+
+    def add_column(self, name: str, type_: Type) -> ColumnState:
+        """Adds a column without rows."""
+        streams = {stream: StreamState(self.nodes, EMPTY_STREAM, layout) for stream, layout in type_.layouts().items()}
+        column = ColumnState(name, type_, streams, EMPTY_METADATA)
+        self.columns[name] = column
+        return column
+
+    def append(self, values: Mapping[str, Streams], count: int) -> None:
+        """Stages rows at the end of all columns."""
+        for name, column in self.columns.items():
+            for stream_name, stream in column.streams.items():
+                stream.append(values[name][stream_name])
+        self.rows += count
+
+    def splice(self, edits: Sequence[tuple[int, int, Mapping[str, Streams] | None, int]]) -> None:
+        """Stages edits of whole rows: ``(start, stop, new rows by column, their count)``."""
+        for name, column in self.columns.items():
+            column.splice([(start, stop, None if new is None else new[name]) for start, stop, new, _ in edits])
+        self.rows += sum(count - (stop - start) for start, stop, _, count in edits)
+
+    @property
+    def staged_bytes(self) -> int:
+        """The bytes of staged rows that are held in memory."""
+        return sum(stream.staged_bytes for column in self.columns.values() for stream in column.streams.values())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether some stream has so many pieces that they had better be settled."""
+        return any(stream.crowded for column in self.columns.values() for stream in column.streams.values())
+
+    def settle(self, writer: BlobWriter) -> TreeRecord:
+        """Turns staged edits into trees and returns the record of the table."""
+        columns = tuple(
+            ColumnRecord(
+                column.name,
+                column.type,
+                {name: stream.settle(writer) for name, stream in column.streams.items()},
+                column.metadata,
+            )
+            for column in self.columns.values()
+        )
+        return TreeRecord(self.rows, columns, self.metadata)

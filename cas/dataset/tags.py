@@ -1,0 +1,173 @@
+"""Tags: names that stay with a version."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from cas.dataset.history import Version, to_datetime
+from cas.errors import TagExistsError, TagNotFoundError
+from cas.history.refs import TAG, RefRecord, check_ref_name
+from cas.repo.commit import move_ref
+from cas.repo.repository import Repository, find_ref, scan_refs
+from cas.store.contract import Transaction, View
+
+if TYPE_CHECKING:
+    from cas.dataset.dataset import ReadOnlyDataset
+
+
+def create_tag(
+    repository: Repository, dataset: bytes, name: object, version: bytes, message: str
+) -> tuple[str, RefRecord]:
+    """Makes a tag, durable at once; raises ``TagExistsError`` where the name is a tag or branch already."""
+    name = check_ref_name(name, "tag")
+
+    def change(txn: Transaction) -> RefRecord:
+        _check_free(txn, dataset, name)
+        ref = RefRecord(TAG, version, txn.timestamp(), message, uuid.uuid4().bytes)
+        move_ref(txn, dataset, name, None, ref, "tag", message)
+        return ref
+
+    return name, repository.store.write(change)
+
+
+def _check_free(view: View, dataset: bytes, name: str) -> None:
+    there = find_ref(view, dataset, name)
+    if there is not None:
+        raise TagExistsError(
+            f"{there.kind} {name!r} exists already, at version {there.version.hex()[:12]}; choose another name",
+            name=name,
+        )
+
+
+class TagView:
+    """A tag, for reading."""
+
+    def __init__(self, repository: Repository, dataset: bytes, dataset_name: str, name: str, ref: RefRecord) -> None:
+        self._repository = repository
+        self._dataset = dataset
+        self._dataset_name = dataset_name
+        self._name = name
+        self._ref = ref
+
+    @property
+    def id(self) -> str:
+        """An id that stays when the tag is renamed: 32 hexadecimal digits."""
+        return self._ref.id.hex()
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return self._name
+
+    @property
+    def message(self) -> str:
+        """What was said when it was made."""
+        return self._ref.message
+
+    @property
+    def timestamp(self) -> dt.datetime:
+        """When it was made, by the storage's clock."""
+        return to_datetime(self._ref.timestamp)
+
+    @property
+    def version(self) -> Version:
+        """The version it names."""
+        return Version(self._repository, self._dataset, self._dataset_name, self._ref.version)
+
+    def open(self) -> ReadOnlyDataset:
+        """Opens the dataset as it was at the tag."""
+        return self.version.open()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r} at {self._ref.version.hex()[:12]}>"
+
+
+class Tag(TagView):
+    """A tag of a dataset that is open for writing."""
+
+    def rename(self, new: str) -> None:
+        """Gives the tag another name, durable at once; its id stays."""
+        new = check_ref_name(new, "tag")
+
+        def change(txn: Transaction) -> None:
+            ref = self._current(txn)
+            _check_free(txn, self._dataset, new)
+            move_ref(txn, self._dataset, self._name, ref, None, "tag rename", new)
+            move_ref(txn, self._dataset, new, None, dataclasses.replace(ref), "tag rename", self._name)
+
+        self._repository.store.write(change)
+        self._name = new
+
+    def delete(self) -> None:
+        """Removes the tag, durable at once; the version stays."""
+
+        def change(txn: Transaction) -> None:
+            move_ref(txn, self._dataset, self._name, self._current(txn), None, "tag delete", "")
+
+        self._repository.store.write(change)
+
+    def _current(self, view: View) -> RefRecord:
+        ref = find_ref(view, self._dataset, self._name)
+        if ref is None or ref.id != self._ref.id:
+            raise TagNotFoundError(f"tag {self._name!r} was deleted or renamed; look it up again", name=self._name)
+        return ref
+
+
+class TagsView:
+    """The tags of a dataset, for reading: by name or id, sorted by name."""
+
+    _tag_class: type[TagView] = TagView
+
+    def __init__(self, repository: Repository, dataset: bytes, dataset_name: str) -> None:
+        self._repository = repository
+        self._dataset = dataset
+        self._dataset_name = dataset_name
+
+    def _all(self) -> list[tuple[str, RefRecord]]:
+        with self._repository.store.read() as view:
+            return list(scan_refs(view, self._dataset, TAG))
+
+    def _tag(self, name: str, ref: RefRecord) -> Any:
+        return self._tag_class(self._repository, self._dataset, self._dataset_name, name, ref)
+
+    def __getitem__(self, name: str) -> Any:
+        if isinstance(name, str):
+            with self._repository.store.read() as view:
+                ref = find_ref(view, self._dataset, name)
+            if ref is not None and ref.kind == TAG:
+                return self._tag(name, ref)
+            for known, ref in self._all():
+                if ref.id.hex() == name:
+                    return self._tag(known, ref)
+        names = ", ".join(map(repr, self.names()[:10])) or "none"
+        raise TagNotFoundError(f"there is no tag {name!r}; the tags are: {names}", name=name)
+
+    def names(self) -> list[str]:
+        """Returns the names, sorted."""
+        return [name for name, _ in self._all()]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self._tag(name, ref) for name, ref in self._all()])
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            self[name]  # type: ignore[index]
+        except TagNotFoundError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.names()}>"
+
+
+class Tags(TagsView):
+    """The tags of a dataset that is open for writing."""
+
+    _tag_class = Tag

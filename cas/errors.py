@@ -1,0 +1,171 @@
+"""All errors of the package, grouped by what the catcher does about them.
+
+    CasError
+    ├── NotFoundError (LookupError)         look elsewhere, or create it
+    │   ├── StoreNotFoundError
+    │   ├── DatasetNotFoundError
+    │   ├── VersionNotFoundError
+    │   │   └── AmbiguousRevisionError
+    │   ├── BranchNotFoundError
+    │   ├── TagNotFoundError
+    │   ├── ColumnNotFoundError (KeyError)
+    │   ├── RowNotFoundError (IndexError)
+    │   └── BlobNotFoundError
+    ├── ExistsError                         take another name
+    │   ├── StoreExistsError
+    │   ├── DatasetExistsError
+    │   ├── TagExistsError
+    │   ├── BranchExistsError
+    │   └── ColumnExistsError
+    ├── ConflictError                       refresh, merge or try again
+    ├── ReadOnlyError (TypeError)           open for writing
+    ├── InvalidInputError (ValueError)      correct the input
+    │   ├── InvalidTypeError (TypeError)
+    │   ├── InvalidNameError
+    │   └── UncommittedChangesError
+    ├── CorruptedError                      restore from a copy
+    ├── UnsupportedError                    another version, or an optional package
+    └── StoreError                          look at the disk
+        └── StoreFullError
+
+Facts stand in attributes; the message says what was wrong, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class CasError(Exception):
+    """The base of every error that this package raises on purpose."""
+
+
+class NotFoundError(CasError, LookupError):
+    """Something that was named does not exist; ``name`` is what was asked for."""
+
+    def __init__(self, message: str, *, name: object = None) -> None:
+        super().__init__(message)
+        self.name = name
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class StoreNotFoundError(NotFoundError):
+    """There is no store at the path."""
+
+
+class DatasetNotFoundError(NotFoundError):
+    """The store has no dataset of that name."""
+
+
+class VersionNotFoundError(NotFoundError):
+    """A revision names no version."""
+
+
+class AmbiguousRevisionError(VersionNotFoundError):
+    """A hash prefix fits several versions; ``candidates`` lists them."""
+
+    def __init__(self, message: str, *, name: object = None, candidates: list[str]) -> None:
+        super().__init__(message, name=name)
+        self.candidates = candidates
+
+
+class BranchNotFoundError(NotFoundError):
+    """The dataset has no branch of that name."""
+
+
+class TagNotFoundError(NotFoundError):
+    """The dataset has no tag of that name or id."""
+
+
+class ColumnNotFoundError(NotFoundError, KeyError):
+    """The dataset has no column of that name."""
+
+
+class RowNotFoundError(NotFoundError, IndexError):
+    """A row number is outside the dataset."""
+
+
+class BlobNotFoundError(NotFoundError):
+    """The store has no blob with that hash."""
+
+
+class ExistsError(CasError):
+    """A name is taken; ``name`` is the name."""
+
+    def __init__(self, message: str, *, name: object = None) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class StoreExistsError(ExistsError):
+    """There is a store, or something else, at the path already."""
+
+
+class DatasetExistsError(ExistsError):
+    """The store has a dataset of that name already."""
+
+
+class TagExistsError(ExistsError):
+    """A tag or branch of that name exists already."""
+
+
+class BranchExistsError(ExistsError):
+    """A branch or tag of that name exists already."""
+
+
+class ColumnExistsError(ExistsError):
+    """The dataset has a column of that name already."""
+
+
+class ConflictError(CasError):
+    """Another writer moved the branch; ``expected`` and ``found`` are version ids."""
+
+    def __init__(self, message: str, *, expected: str | None, found: str | None) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.found = found
+
+
+class ReadOnlyError(CasError, TypeError):
+    """A change was asked of something opened for reading only."""
+
+
+class InvalidInputError(CasError, ValueError):
+    """An argument does not fit; ``column`` and ``row`` say where, when it was a value."""
+
+    def __init__(self, message: str, *, column: str | None = None, row: int | None = None) -> None:
+        super().__init__(message)
+        self.column = column
+        self.row = row
+
+
+class InvalidTypeError(InvalidInputError, TypeError):
+    """A value is of a kind that the column or the function does not take."""
+
+
+class InvalidNameError(InvalidInputError):
+    """A name for a dataset, column, tag or branch breaks the rules for names."""
+
+
+class UncommittedChangesError(InvalidInputError):
+    """The operation needs committed rows, and some are not."""
+
+
+class CorruptedError(CasError):
+    """Stored bytes are damaged; ``blob`` names them, as far as it is known."""
+
+    def __init__(self, message: str, *, blob: str | None = None) -> None:
+        super().__init__(message)
+        self.blob = blob
+
+
+class UnsupportedError(CasError):
+    """The store needs a newer version of this package, or the feature an optional package."""
+
+
+class StoreError(CasError):
+    """The storage below failed: permissions, input and output, locks."""
+
+
+class StoreFullError(StoreError):
+    """The disk is full; the store is as it was before the operation."""

@@ -1,0 +1,49 @@
+"""BLAKE3 hashes, one domain per kind of blob (FORMAT section 1)."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, NewType
+
+from blake3 import blake3
+
+Bytes = bytes | bytearray | memoryview
+
+ChunkHash = NewType("ChunkHash", bytes)
+NodeHash = NewType("NodeHash", bytes)
+TreeHash = NewType("TreeHash", bytes)
+VersionHash = NewType("VersionHash", bytes)
+
+HASH_BYTES: Final = 32
+HEX_DIGITS: Final = 2 * HASH_BYTES
+
+
+class Kind(enum.Enum):
+    """What a blob is; the value is the derive-key context, empty for plain hashing."""
+
+    CHUNK = ""
+    NODE = "cas 2026-11 format 1 node"
+    TREE = "cas 2026-11 format 1 tree"
+    VERSION = "cas 2026-11 format 1 version"
+
+
+_DERIVERS: Final = {kind: blake3(derive_key_context=kind.value) for kind in Kind if kind is not Kind.CHUNK}
+
+
+def hash_chunk(payload: Bytes) -> bytes:
+    """Returns the plain BLAKE3 hash of a chunk, as ``b3sum`` prints it (32 bytes)."""
+    return blake3(payload).digest()
+
+
+def hash_blob(kind: Kind, payload: Bytes) -> bytes:
+    """Returns the 32-byte hash of a payload of the given kind; releases the GIL on long ones."""
+    if kind is Kind.CHUNK:
+        return blake3(payload).digest()
+    hasher = _DERIVERS[kind].copy()
+    hasher.update(payload)
+    return hasher.digest()
+
+
+def hash_name(*parts: bytes) -> bytes:
+    """Returns the first 16 bytes of the hash of parts joined by a zero byte, for table keys."""
+    return blake3(b"\0".join(parts)).digest(16)

@@ -1,0 +1,1 @@
+"""Versions, refs, the graph of ancestors, and row maps."""

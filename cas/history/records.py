@@ -1,0 +1,234 @@
+"""The records of a dataset's state and of a version, and their deterministic form (FORMAT section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from cas import types
+from cas.codec import cbor
+from cas.codec.rows import Rows
+from cas.errors import CorruptedError, UnsupportedError
+from cas.hashing import HASH_BYTES, Kind
+from cas.store.gate import BlobWriter, Gate
+from cas.tree.node import Nodes
+from cas.tree.read import StreamRef
+from cas.tree.stream import StreamReader, build_stream
+from cas.types import Layout, Type
+
+RECORD_FORMAT: Final = 1
+INLINE_BYTES: Final = 1024
+_PAYLOAD_LAYOUT: Final = Layout(None, alone=True)
+
+Payload = bytes | StreamRef
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRecord:
+    """One column of a state: its name, type, the content of its streams and its metadata."""
+
+    name: str
+    type: Type
+    streams: dict[str, StreamRef]
+    metadata: Payload
+
+    @property
+    def size_bytes(self) -> int:
+        """The payload bytes of all streams."""
+        return sum(ref.size_bytes for ref in self.streams.values())
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRecord:
+    """The state of a dataset: rows, columns in order, and metadata."""
+
+    rows: int
+    columns: tuple[ColumnRecord, ...]
+    metadata: Payload
+
+    def column(self, name: str) -> ColumnRecord | None:
+        """Returns the column of that name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """A version: a tree, its parents, and who made it when and why."""
+
+    tree: bytes
+    parents: tuple[bytes, ...]
+    row_maps: tuple[Payload, ...]
+    message: str
+    author: str
+    client_timestamp: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+EMPTY_METADATA: Final = cbor.encode({})
+EMPTY_TREE: Final = TreeRecord(0, (), EMPTY_METADATA)
+
+
+def write_payload(data: bytes, nodes: Nodes, writer: BlobWriter) -> Payload:
+    """Returns a field that holds ``data``: itself, or a stream where it is above 1,024 bytes."""
+    if len(data) <= INLINE_BYTES:
+        return data
+    return build_stream(nodes, Rows.from_list([data]), _PAYLOAD_LAYOUT, writer)
+
+
+def read_payload(payload: Payload, nodes: Nodes) -> bytes:
+    """Returns the bytes of a payload field."""
+    if isinstance(payload, bytes):
+        return payload
+    return bytes(StreamReader(nodes, payload, _PAYLOAD_LAYOUT).read(0, 1).row(0))
+
+
+def encode_tree(tree: TreeRecord) -> bytes:
+    """Returns the payload of a tree record."""
+    columns = [
+        {
+            "name": column.name,
+            "type": column.type.to_record(),
+            "streams": {name: ref.to_record() for name, ref in column.streams.items()},
+            "metadata": _payload_record(column.metadata),
+        }
+        for column in tree.columns
+    ]
+    return cbor.encode(
+        {
+            "format": RECORD_FORMAT,
+            "rows": tree.rows,
+            "columns": columns,
+            "metadata": _payload_record(tree.metadata),
+        }
+    )
+
+
+def decode_tree(payload: bytes, what: str) -> TreeRecord:
+    """Returns the tree record in a payload; ``what`` names it in errors."""
+    return _decode(payload, what, _tree_from)
+
+
+def encode_version(version: VersionRecord) -> bytes:
+    """Returns the payload of a version record."""
+    record: dict[str, Any] = {
+        "format": RECORD_FORMAT,
+        "tree": version.tree,
+        "parents": list(version.parents),
+        "row_maps": [_payload_record(row_map) for row_map in version.row_maps],
+        "message": version.message,
+        "author": version.author,
+        "client_timestamp": version.client_timestamp,
+    }
+    if version.details:
+        record["details"] = cbor.to_plain(version.details)
+    return cbor.encode(record)
+
+
+def decode_version(payload: bytes, what: str) -> VersionRecord:
+    """Returns the version record in a payload; ``what`` names it in errors."""
+    return _decode(payload, what, _version_from)
+
+
+def load_tree(gate: Gate, hash_: bytes) -> TreeRecord:
+    """Reads a tree record; one that is missing or damaged raises ``CorruptedError``."""
+    return decode_tree(_load(gate, Kind.TREE, hash_), f"tree {hash_.hex()}")
+
+
+def load_version(gate: Gate, hash_: bytes) -> VersionRecord:
+    """Reads a version record; one that is missing or damaged raises ``CorruptedError``."""
+    return decode_version(_load(gate, Kind.VERSION, hash_), f"version {hash_.hex()}")
+
+
+def _load(gate: Gate, kind: Kind, hash_: bytes) -> bytes:
+    payload = gate.read_record(kind, hash_)
+    if payload is None:
+        name = hash_.hex()
+        raise CorruptedError(f"{kind.name.lower()} {name} is missing from the store", blob=name)
+    return payload
+
+
+def _payload_record(payload: Payload) -> Any:
+    return payload if isinstance(payload, bytes) else payload.to_record()
+
+
+def _payload_from(record: object, what: str) -> Payload:
+    return record if isinstance(record, bytes) else StreamRef.from_record(record, what)
+
+
+def _decode(payload: bytes, what: str, parse: Callable[[dict[str, Any], str], T]) -> T:
+    record = cbor.decode(payload, what=what)
+    if not isinstance(record, dict):
+        raise CorruptedError(f"{what} is not a record", blob=what)
+    if record.get("format") != RECORD_FORMAT:
+        raise UnsupportedError(
+            f"{what} has format {record.get('format')!r}; this version reads {RECORD_FORMAT}: install a newer one"
+        )
+    try:
+        return parse(record, what)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CorruptedError(f"{what} lacks a field or holds a wrong one: {error!r}", blob=what) from error
+
+
+def _tree_from(record: dict[str, Any], what: str) -> TreeRecord:
+    columns = tuple(_column_from(column, what) for column in record["columns"])
+    rows = _natural(record["rows"])
+    names = [column.name for column in columns]
+    if len(set(names)) != len(names):
+        raise ValueError("two columns have one name")
+    for column in columns:
+        if set(column.streams) != set(column.type.layouts()):
+            raise ValueError(f"column {column.name!r} has the streams {sorted(column.streams)}")
+        if any(ref.rows != rows for ref in column.streams.values()):
+            raise ValueError(f"column {column.name!r} has not {rows} rows")
+    return TreeRecord(rows, columns, _payload_from(record["metadata"], what))
+
+
+def _column_from(record: dict[str, Any], what: str) -> ColumnRecord:
+    streams = {name: StreamRef.from_record(ref, what) for name, ref in record["streams"].items()}
+    metadata = _payload_from(record["metadata"], what)
+    return ColumnRecord(_text(record["name"]), types.from_record(record["type"]), streams, metadata)
+
+
+def _version_from(record: dict[str, Any], what: str) -> VersionRecord:
+    parents = tuple(_hash(parent) for parent in record["parents"])
+    row_maps = tuple(_payload_from(row_map, what) for row_map in record["row_maps"])
+    if len(parents) != len(row_maps):
+        raise ValueError("there is not one row map for each parent")
+    return VersionRecord(
+        _hash(record["tree"]),
+        parents,
+        row_maps,
+        _text(record["message"]),
+        _text(record["author"]),
+        _integer(record["client_timestamp"]),
+        cbor.from_plain(record.get("details", {}), what),
+    )
+
+
+def _hash(value: object) -> bytes:
+    if not isinstance(value, bytes) or len(value) != HASH_BYTES:
+        raise ValueError(f"{value!r} is not a hash")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")
+    return value
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not an integer")
+    return value
+
+
+def _natural(value: object) -> int:
+    number = _integer(value)
+    if number < 0 or number > np.iinfo(np.int64).max:
+        raise ValueError(f"{number} is not a count")
+    return number

@@ -1,0 +1,99 @@
+"""Names for datasets, columns, branches and tags, and the records of refs."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cas.codec import cbor
+from cas.errors import CorruptedError, InvalidNameError
+
+BRANCH: Final = "branch"
+TAG: Final = "tag"
+MAIN: Final = "main"
+MAX_NAME_BYTES: Final = 255
+_FORBIDDEN: Final = "@~:^\\"
+
+
+@dataclass(frozen=True, slots=True)
+class RefRecord:
+    """A branch or tag: the version it names, when that was, and a tag's own message and id."""
+
+    kind: str
+    version: bytes
+    timestamp: int
+    message: str
+    id: bytes
+
+    def encode(self) -> bytes:
+        """Returns the stored form."""
+        fields = ("kind", "version", "timestamp", "message", "id")
+        return cbor.encode({field: getattr(self, field) for field in fields})
+
+    @classmethod
+    def decode(cls, data: bytes, what: str) -> RefRecord:
+        """Returns the ref in its stored form; ``what`` names it in the error."""
+        match cbor.decode(data, what=what):
+            case {
+                "kind": "branch" | "tag" as kind,
+                "version": bytes(version),
+                "timestamp": int(timestamp),
+                "message": str(message),
+                "id": bytes(id_),
+            } if len(version) == 32:
+                return cls(kind, version, timestamp, message, id_)
+        raise CorruptedError(f"{what} is not a valid ref", blob=what)
+
+
+@dataclass(frozen=True, slots=True)
+class ReflogRecord:
+    """One move of a ref."""
+
+    old: bytes | None
+    new: bytes | None
+    command: str
+    message: str
+
+    def encode(self) -> bytes:
+        """Returns the stored form."""
+        fields = ("old", "new", "command", "message")
+        record: dict[str, Any] = {field: getattr(self, field) for field in fields}
+        return cbor.encode(record)
+
+
+def check_ref_name(name: object, what: str) -> str:
+    """Returns a valid name for a branch or tag; ``what`` says which in the error."""
+    text = _check_text(name, what)
+    if text.startswith("-") or ".." in text or any(character in _FORBIDDEN for character in text):
+        raise InvalidNameError(
+            f"{what} name {text!r} is not valid: it must not begin with '-' nor hold '..' or any of {_FORBIDDEN}"
+        )
+    return text
+
+
+def check_column_name(name: object) -> str:
+    """Returns a valid column name."""
+    return _check_text(name, "column")
+
+
+def check_dataset_name(name: str) -> str:
+    """Returns a valid dataset name: path segments joined by ``/``."""
+    for segment in name.split("/"):
+        check_ref_name(segment, "dataset")
+        if segment == ".":
+            raise InvalidNameError(f"dataset name {name!r} is not valid: a segment is '.'")
+    _check_text(name, "dataset")
+    return name
+
+
+def _check_text(name: object, what: str) -> str:
+    if not isinstance(name, str):
+        raise InvalidNameError(f"{what} name {name!r} is not valid: expected text")
+    if not name or name != name.strip():
+        raise InvalidNameError(f"{what} name {name!r} is not valid: it is empty or has spaces around it")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise InvalidNameError(f"{what} name {name!r} is not valid: it holds control characters")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidNameError(f"{what} name {name[:20]!r}... is longer than {MAX_NAME_BYTES} bytes")
+    return name

@@ -1,0 +1,68 @@
+"""Row maps: how the rows of a version line up with those of a parent (FORMAT section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cas.codec.rows import Ints
+from cas.errors import CorruptedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowMap:
+    """Runs of ``(keep, delete, insert)`` row counts, shape (runs, 3), int64, in shortest form."""
+
+    runs: Ints
+
+    @classmethod
+    def from_runs(cls, runs: Iterable[tuple[int, int, int]]) -> RowMap:
+        """Returns the map of the given runs, merged into the shortest form."""
+        merged: list[list[int]] = []
+        for keep, delete, insert in runs:
+            if merged and (keep == 0 or merged[-1][1] == merged[-1][2] == 0):
+                last = merged[-1]
+                if keep == 0:
+                    last[1] += delete
+                    last[2] += insert
+                else:
+                    merged[-1] = [last[0] + keep, delete, insert]
+            elif keep or delete or insert:
+                merged.append([keep, delete, insert])
+        return cls(np.array(merged, np.int64).reshape(-1, 3))
+
+    @property
+    def parent_rows(self) -> int:
+        """The rows of the parent."""
+        return int(self.runs[:, :2].sum())
+
+    @property
+    def rows(self) -> int:
+        """The rows of the version."""
+        return int(self.runs[:, 0].sum() + self.runs[:, 2].sum())
+
+    @property
+    def inserted(self) -> int:
+        """How many rows are new."""
+        return int(self.runs[:, 2].sum())
+
+    @property
+    def deleted(self) -> int:
+        """How many of the parent's rows are gone."""
+        return int(self.runs[:, 1].sum())
+
+    def encode(self) -> bytes:
+        """Returns the stored form."""
+        return self.runs.astype("<u8").tobytes()
+
+    @classmethod
+    def decode(cls, data: bytes, what: str) -> RowMap:
+        """Returns the map in its stored form; ``what`` names it in the error."""
+        if len(data) % 24:
+            raise CorruptedError(f"the row map of {what} has {len(data)} bytes", blob=what)
+        runs = np.frombuffer(data, "<u8").reshape(-1, 3)
+        if (runs >> np.uint64(48)).any():
+            raise CorruptedError(f"the row map of {what} has impossible counts", blob=what)
+        return cls(runs.astype(np.int64))

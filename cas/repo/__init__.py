@@ -1,0 +1,1 @@
+"""One store opened as a repository: datasets, refs, commits, metadata, statistics."""

@@ -1,0 +1,188 @@
+"""Landing a version: tree, version, its entry, the ref and the reflog, in one transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from cas.errors import BranchNotFoundError, ConflictError
+from cas.hashing import Bytes, Kind
+from cas.history.graph import find_entry, new_entry
+from cas.history.records import (
+    EMPTY_TREE,
+    ColumnRecord,
+    TreeRecord,
+    VersionRecord,
+    encode_tree,
+    encode_version,
+    write_payload,
+)
+from cas.history.refs import BRANCH, MAIN, ReflogRecord, RefRecord
+from cas.history.row_map import RowMap
+from cas.repo.metadata import scope_key, snapshot
+from cas.repo.repository import Repository, find_ref, register_dataset
+from cas.store.contract import REFLOG, REFS, SESSIONS, VERSIONS, T, Transaction, View
+from cas.store.gate import BlobWriter
+from cas.tree.node import Nodes
+
+FIRST_MESSAGE = "Dataset created"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a commit wants to land on a branch: a state, the version it comes from, and how rows line up."""
+
+    dataset: bytes
+    branch: str
+    base: bytes
+    tree: TreeRecord
+    row_map: RowMap
+    message: str
+    author: str
+    details: dict[str, Any] = field(default_factory=dict)
+    session: bytes | None = None
+
+
+class _Inside:
+    """A transaction in the guise of a store, so that blobs can be written as part of it."""
+
+    read_only = False
+
+    def __init__(self, txn: Transaction) -> None:
+        self._txn = txn
+
+    @contextmanager
+    def read(self) -> Iterator[View]:
+        yield self._txn
+
+    def write(self, change: Callable[[Transaction], T]) -> T:
+        return change(self._txn)
+
+    def stored_bytes(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Leaves the transaction to its owner."""
+
+
+@contextmanager
+def _writer_inside(txn: Transaction, blobs: Mapping[bytes, Bytes] | None = None) -> Iterator[BlobWriter]:
+    """Gives a writer whose blobs, with those given, are put together when the block ends."""
+    writer = BlobWriter(_Inside(txn))
+    writer.held.update(blobs or {})
+    yield writer
+    writer.flush()
+
+
+def create_dataset(repository: Repository, name: str, author: str) -> bytes:
+    """Enters a dataset with its first, empty version on ``main``; returns its id."""
+
+    def change(txn: Transaction) -> bytes:
+        dataset = register_dataset(txn, name)
+        with _writer_inside(txn) as writer:
+            tree = writer.add_record(Kind.TREE, encode_tree(EMPTY_TREE))
+            record = VersionRecord(tree, (), (), FIRST_MESSAGE, author, time.time_ns() // 1000)
+            version = _land(txn, writer, record)
+        ref = RefRecord(BRANCH, version, txn.timestamp(), "", uuid.uuid4().bytes)
+        move_ref(txn, dataset, MAIN, None, ref, "create", FIRST_MESSAGE)
+        return dataset
+
+    return repository.store.write(change)
+
+
+def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> bytes:
+    """Lands a proposal with what the writer still holds; returns the new version, or the base where nothing changed.
+
+    Raises :class:`~cas.errors.ConflictError` where the branch is no longer at ``base``; nothing is written then.
+    """
+    blobs = dict(writer.held)
+    nodes = Nodes(repository.gate.over(writer.held))
+
+    def change(txn: Transaction) -> bytes:
+        ref = _expect_head(txn, proposal)
+        with _writer_inside(txn, blobs) as inside:
+            state = _with_metadata(txn, proposal, nodes, inside)
+            tree = inside.add_record(Kind.TREE, encode_tree(state))
+            base = repository.version(proposal.base)
+            if tree == base.tree:
+                version = proposal.base
+            else:
+                row_map = write_payload(proposal.row_map.encode(), nodes, inside)
+                record = VersionRecord(
+                    tree,
+                    (proposal.base,),
+                    (row_map,),
+                    proposal.message,
+                    proposal.author,
+                    time.time_ns() // 1000,
+                    proposal.details,
+                )
+                version = _land(txn, inside, record)
+        if version != proposal.base:
+            moved = dataclasses.replace(ref, version=version, timestamp=txn.timestamp())
+            move_ref(txn, proposal.dataset, proposal.branch, ref, moved, "commit", proposal.message)
+        if proposal.session is not None:
+            txn.remove(SESSIONS, proposal.dataset + proposal.session)
+        return version
+
+    version = repository.store.write(change)
+    writer.clear()
+    return version
+
+
+def _expect_head(view: View, proposal: Proposal) -> RefRecord:
+    ref = find_ref(view, proposal.dataset, proposal.branch)
+    if ref is None or ref.kind != BRANCH:
+        raise BranchNotFoundError(f"branch {proposal.branch!r} is gone; its rows stay staged", name=proposal.branch)
+    if ref.version != proposal.base:
+        raise ConflictError(
+            f"branch {proposal.branch!r} was moved by another writer, from {proposal.base.hex()[:12]} to "
+            f"{ref.version.hex()[:12]}; the rows stay staged: open the dataset again and apply them there",
+            expected=proposal.base.hex(),
+            found=ref.version.hex(),
+        )
+    return ref
+
+
+def _with_metadata(view: View, proposal: Proposal, nodes: Nodes, writer: BlobWriter) -> TreeRecord:
+    """The proposed state with the live metadata of the branch."""
+
+    def taken(column: str | None) -> Any:
+        return snapshot(view, scope_key(proposal.dataset, proposal.branch, column), nodes, writer)
+
+    columns: list[ColumnRecord] = []
+    for column in proposal.tree.columns:
+        columns.append(dataclasses.replace(column, metadata=taken(column.name)))
+    return dataclasses.replace(proposal.tree, columns=tuple(columns), metadata=taken(None))
+
+
+def _land(txn: Transaction, writer: BlobWriter, record: VersionRecord) -> bytes:
+    """Writes a version and its entry, which stays the first one where the same version landed before."""
+    version = writer.add_record(Kind.VERSION, encode_version(record))
+    if find_entry(txn, version) is None:
+        txn.put(VERSIONS, version, new_entry(txn, record.parents, txn.timestamp()).encode())
+    return version
+
+
+def move_ref(
+    txn: Transaction,
+    dataset: bytes,
+    name: str,
+    old: RefRecord | None,
+    new: RefRecord | None,
+    command: str,
+    message: str,
+) -> None:
+    """Sets or removes a ref, with its entry in the reflog."""
+    key = dataset + name.encode()
+    if new is None:
+        txn.remove(REFS, key)
+    else:
+        txn.put(REFS, key, new.encode())
+    entry = ReflogRecord(old.version if old else None, new.version if new else None, command, message)
+    txn.put(REFLOG, key + b"\0" + txn.timestamp().to_bytes(8, "big"), entry.encode())

@@ -1,0 +1,51 @@
+"""Where a url leads: the directory of a store, the dataset in it, and the revision."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cas.errors import InvalidInputError, InvalidTypeError
+from cas.store.lmdb import is_store
+
+Url = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place named by a url: the path as given, the store at or above it, the name below, the revision."""
+
+    path: Path
+    store: Path | None
+    name: str
+    revision: str | None
+
+
+def parse_url(url: Url) -> Location:
+    """Returns where a url leads; nothing needs to exist there.
+
+    The store is the nearest directory at or above the path that is one. What follows an ``@`` is the revision, if
+    the path before it is in a store. Raises :class:`~cas.errors.InvalidInputError` for an empty url.
+    """
+    if not isinstance(url, (str, os.PathLike)) or not isinstance(text := os.fspath(url), str):
+        raise InvalidTypeError(f"url {url!r} is not a path; expected a str or pathlib.Path")
+    if not text or "\0" in text:
+        raise InvalidInputError(f"url {text!r} is not a path; expected the path of a store or dataset")
+    whole = _locate(text, None)
+    if "@" not in text or (whole.store is not None and "@" not in whole.name):
+        return whole
+    at = len(text)
+    while (at := text.rfind("@", 0, at)) > 0:
+        found = _locate(text[:at], text[at + 1 :])
+        if found.store is not None and "@" not in found.name:
+            return found
+    return whole
+
+
+def _locate(text: str, revision: str | None) -> Location:
+    path = Path(os.path.abspath(Path(text).expanduser()))
+    for candidate in (path, *path.parents):
+        if is_store(candidate):
+            return Location(path, candidate, path.relative_to(candidate).as_posix().removeprefix("."), revision)
+    return Location(path, None, "", revision)

@@ -1,0 +1,71 @@
+"""Live metadata: small values that are written through at once, and the snapshots that commits take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cas.codec import cbor
+from cas.errors import CorruptedError, InvalidTypeError
+from cas.hashing import hash_name
+from cas.history.records import Payload, read_payload, write_payload
+from cas.store.contract import METADATA, Transaction, View
+from cas.store.gate import BlobWriter
+from cas.tree.node import Nodes
+
+
+def scope_key(dataset: bytes, branch: str, column: str | None) -> bytes:
+    """Returns the prefix of the keys of one mapping: of the dataset, or of a column of that name."""
+    scope = "d" if column is None else "c" + column
+    return dataset + hash_name(branch.encode(), scope.encode())
+
+
+def _key(scope: bytes, key: object) -> bytes:
+    if not isinstance(key, str):
+        raise InvalidTypeError(f"metadata key {key!r} is not valid: expected text")
+    return scope + hash_name(cbor.encode_value(key))
+
+
+def get_value(view: View, scope: bytes, key: object) -> Any:
+    """Returns the value of a key; a missing one raises ``KeyError``."""
+    data = view.get(METADATA, _key(scope, key))
+    if data is None:
+        raise KeyError(key)
+    return _pair(data)[1]
+
+
+def put_value(txn: Transaction, scope: bytes, key: str, value: object) -> None:
+    """Sets a key."""
+    txn.put(METADATA, _key(scope, key), cbor.encode([key, cbor.to_plain(value)]))
+
+
+def remove_value(txn: Transaction, scope: bytes, key: object) -> None:
+    """Removes a key; a missing one raises ``KeyError``."""
+    row = _key(scope, key)
+    if txn.get(METADATA, row) is None:
+        raise KeyError(key)
+    txn.remove(METADATA, row)
+
+
+def read_mapping(view: View, scope: bytes) -> dict[str, Any]:
+    """Returns the whole mapping, sorted by key."""
+    return dict(sorted(_pair(data) for _, data in view.scan(METADATA, scope)))
+
+
+def _pair(data: bytes) -> tuple[str, Any]:
+    match cbor.decode_value(data, what="metadata"):
+        case [str(key), value]:
+            return key, value
+    raise CorruptedError("a metadata entry is damaged", blob="metadata")
+
+
+def snapshot(view: View, scope: bytes, nodes: Nodes, writer: BlobWriter) -> Payload:
+    """Returns the mapping as a field of a tree record."""
+    return write_payload(cbor.encode_value(read_mapping(view, scope)), nodes, writer)
+
+
+def read_snapshot(payload: Payload, nodes: Nodes) -> dict[str, Any]:
+    """Returns the mapping in a field of a tree record."""
+    mapping = cbor.decode_value(read_payload(payload, nodes), what="metadata snapshot")
+    if not isinstance(mapping, dict):
+        raise CorruptedError("a metadata snapshot is damaged", blob="metadata")
+    return mapping

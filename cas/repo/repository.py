@@ -1,0 +1,145 @@
+"""One store opened: its datasets, refs and versions, for those above to read."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cas.codec import cbor
+from cas.errors import (
+    CorruptedError,
+    DatasetExistsError,
+    DatasetNotFoundError,
+    StoreNotFoundError,
+)
+from cas.history.records import TreeRecord, VersionRecord, load_tree, load_version
+from cas.history.refs import MAX_NAME_BYTES, RefRecord, check_dataset_name
+from cas.repo.config import MANY_DATASETS, ONE_DATASET, read_config, write_config
+from cas.repo.location import Location, Url, parse_url
+from cas.store.contract import DATASETS, REFS, Store, Transaction, View
+from cas.store.gate import Gate
+from cas.store.lmdb import LmdbStore, create_files
+from cas.tree.node import Nodes
+
+
+class Repository:
+    """A store with caches of what never changes: nodes, trees and versions."""
+
+    def __init__(self, store: Store, path: Path) -> None:
+        self.store = store
+        self.path = path
+        self.gate = Gate(store)
+        self.nodes = Nodes(self.gate)
+        self.version = lru_cache(1024)(self._load_version)
+        self.tree = lru_cache(256)(self._load_tree)
+        with store.read() as view:
+            self.config = read_config(view, str(path))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Repository, (self.store, self.path)
+
+    def _load_version(self, hash_: bytes) -> VersionRecord:
+        return load_version(self.gate, hash_)
+
+    def _load_tree(self, hash_: bytes) -> TreeRecord:
+        return load_tree(self.gate, hash_)
+
+    def dataset_names(self) -> list[str]:
+        """Returns the names of the datasets, sorted; the one of a store of one dataset is empty."""
+        with self.store.read() as view:
+            return [key[1:].decode() for key, _ in view.scan(DATASETS)]
+
+    def dataset_id(self, name: str) -> bytes:
+        """Returns the id of a dataset; raises ``DatasetNotFoundError``, which lists the names there are."""
+        with self.store.read() as view:
+            data = view.get(DATASETS, _dataset_key(name))
+        if data is None:
+            raise DatasetNotFoundError(self._missing(name), name=name)
+        record = cbor.decode(data, what=f"dataset {name!r}")
+        match record:
+            case {"id": bytes(id_)} if len(id_) == 16:
+                return id_
+        raise CorruptedError(f"the entry of dataset {name!r} is damaged", blob=name)
+
+    def _missing(self, name: str) -> str:
+        names = ", ".join(repr(known) for known in self.dataset_names()[:10]) or "none"
+        if self.config.layout == ONE_DATASET:
+            return f"the store {self.path} holds one dataset, not {name!r} below it; open {self.path}"
+        if not name:
+            return f"{self.path} is a store of many datasets; name one of them: {names}"
+        return f"the store {self.path} has no dataset {name!r}; it has: {names}"
+
+
+def init_store(url: Url) -> Repository:
+    """Makes a store for many datasets; raises ``StoreExistsError`` where something is."""
+    path = parse_url(url).path
+    return Repository(create_files(path, lambda txn: write_config(txn, MANY_DATASETS)), path)
+
+
+def open_repository(url: Url, *, read_only: bool = False) -> tuple[Repository, Location]:
+    """Opens the store at or above the path of a url."""
+    location = parse_url(url)
+    if location.store is None:
+        raise StoreNotFoundError(
+            f"there is no store at {location.path} nor above it; make one with cas.create or cas.init",
+            name=str(location.path),
+        )
+    return Repository(LmdbStore(location.store, read_only=read_only), location.store), location
+
+
+def open_or_make_store(url: Url) -> tuple[Repository, str]:
+    """Opens the store that a new dataset goes into, made for it alone where there is none; returns its name too."""
+    location = parse_url(url)
+    if location.store is None:
+        store = create_files(location.path, lambda txn: write_config(txn, ONE_DATASET))
+        return Repository(store, location.path), ""
+    repository = Repository(LmdbStore(location.store), location.store)
+    if repository.config.layout == ONE_DATASET:
+        if location.name:
+            raise DatasetExistsError(
+                f"{location.store} is a store of one dataset; choose a path outside of it", name=location.name
+            )
+    elif location.name:
+        check_dataset_name(location.name)
+    else:
+        raise DatasetExistsError(
+            f"{location.store} is a store of many datasets; add a name: {location.store}/NAME", name=""
+        )
+    return repository, location.name
+
+
+def _dataset_key(name: str) -> bytes:
+    # LMDB takes no empty keys, and the dataset of a store of one has the empty name.
+    return b"/" + name.encode(errors="surrogatepass")
+
+
+def register_dataset(txn: Transaction, name: str) -> bytes:
+    """Enters a new dataset in the table of datasets and returns its id."""
+    key = _dataset_key(name)
+    if txn.get(DATASETS, key) is not None:
+        what = f"dataset {name!r}" if name else "the dataset"
+        raise DatasetExistsError(f"{what} exists already; open it, or choose another name", name=name)
+    id_ = uuid.uuid4().bytes
+    txn.put(DATASETS, key, cbor.encode({"id": id_, "created": txn.timestamp()}))
+    return id_
+
+
+def find_ref(view: View, dataset: bytes, name: str) -> RefRecord | None:
+    """Returns the branch or tag of that name."""
+    encoded = name.encode(errors="surrogatepass")
+    if len(encoded) > MAX_NAME_BYTES:
+        return None
+    data = view.get(REFS, dataset + encoded)
+    return None if data is None else RefRecord.decode(data, f"ref {name!r}")
+
+
+def scan_refs(view: View, dataset: bytes, kind: str) -> Iterator[tuple[str, RefRecord]]:
+    """Yields the branches, or the tags, with their names, sorted by name."""
+    for key, data in view.scan(REFS, dataset):
+        name = key[len(dataset) :].decode()
+        ref = RefRecord.decode(data, f"ref {name!r}")
+        if ref.kind == kind:
+            yield name, ref

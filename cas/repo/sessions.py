@@ -1,0 +1,90 @@
+"""Rows that were written but not committed, so that they can be found again (FORMAT section 8)."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, field
+from typing import Any
+
+from cas.codec import cbor
+from cas.errors import CorruptedError
+from cas.history.records import Payload
+from cas.store.contract import SESSIONS, Transaction, View
+from cas.tree.read import StreamRef
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Rows staged on a branch from a base version: the tree that holds them, and who wrote them when."""
+
+    branch: str
+    base: bytes
+    tree: bytes
+    row_map: Payload
+    since: int
+    updated: int
+    pid: int = field(default_factory=os.getpid)
+    host: str = field(default_factory=platform.node)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that wrote them may still be at work (on another host: it may)."""
+        if self.host != platform.node():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return True
+
+
+def put_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) -> None:
+    """Enters a session, or replaces it."""
+    row_map = session.row_map if isinstance(session.row_map, bytes) else session.row_map.to_record()
+    record = {
+        "branch": session.branch,
+        "base": session.base,
+        "tree": session.tree,
+        "row_map": row_map,
+        "pid": session.pid,
+        "host": session.host,
+        "since": session.since,
+        "updated": session.updated,
+    }
+    if session.details:
+        record["details"] = cbor.to_plain(session.details)
+    txn.put(SESSIONS, dataset + id_, cbor.encode(record))
+
+
+def remove_session(txn: Transaction, dataset: bytes, id_: bytes) -> None:
+    """Ends a session."""
+    txn.remove(SESSIONS, dataset + id_)
+
+
+def read_sessions(view: View, dataset: bytes) -> dict[bytes, Session]:
+    """Returns the sessions of a dataset by id."""
+    return {key[len(dataset) :]: _decode(data) for key, data in view.scan(SESSIONS, dataset)}
+
+
+def _decode(data: bytes) -> Session:
+    what = "session"
+    match cbor.decode(data, what=what):
+        case {
+            "branch": str(branch),
+            "base": bytes(base),
+            "tree": bytes(tree),
+            "row_map": row_map,
+            "pid": int(pid),
+            "host": str(host),
+            "since": int(since),
+            "updated": int(updated),
+            **rest,
+        }:
+            payload = row_map if isinstance(row_map, bytes) else StreamRef.from_record(row_map, what)
+            details = cbor.from_plain(rest.get("details", {}), what)
+            return Session(branch, base, tree, payload, since, updated, pid, host, details)
+    raise CorruptedError("the record of a session is damaged", blob=what)

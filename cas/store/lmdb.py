@@ -1,0 +1,266 @@
+"""The store of one machine: blobs in segments inside one LMDB environment (FORMAT section 7)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+
+from cas.errors import CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
+from cas.hashing import Bytes
+from cas.store import environment
+from cas.store.contract import STORE, T
+from cas.store.environment import INDEX, SEGMENTS, Environment
+
+MARKER: Final = "cas-store"
+MARKER_TEXT: Final = b"cas store, format 1\n"
+SEGMENT_BYTES: Final = 262_128
+_PLACE: Final = struct.Struct("<QI")
+_SEGMENT_KEY: Final = struct.Struct(">Q")
+_CLOCK: Final = struct.Struct("<Q")
+_OFFSET_BITS: Final = 24
+_OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
+
+
+def is_store(path: Path) -> bool:
+    """Whether the directory is a store, complete with its marker."""
+    try:
+        return (path / "data.mdb").is_file() and (path / MARKER).read_bytes().startswith(b"cas store")
+    except OSError:
+        return False
+
+
+def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> LmdbStore:
+    """Makes a new store in a directory that is missing or empty, and runs ``initialise`` in its first transaction.
+
+    The marker file is written last, so a crash leaves either a store or a directory that is none.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise StoreExistsError(
+            f"{path} exists already and is not an empty directory; choose another path", name=str(path)
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "data.mdb").touch()
+    marker = path / MARKER
+    marker.write_bytes(b"")
+    store = LmdbStore(path)
+    try:
+        store.write(initialise)
+    except BaseException:
+        store.close()
+        for name in ("data.mdb", "lock.mdb", MARKER):
+            (path / name).unlink(missing_ok=True)
+        raise
+    with open(marker, "wb") as file:
+        file.write(MARKER_TEXT)
+        file.flush()
+        os.fsync(file.fileno())
+    for directory in (path, path.parent):
+        _sync_directory(directory)
+    return store
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class LmdbStore:
+    """A store in a directory. Handles are cheap: all of a process share one environment, also across threads.
+
+    A handle survives ``fork`` and pickling: it opens the environment again where it is used.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._shared: Environment | None = None
+        self._pid = 0
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self._read_only)
+
+    def _environment(self) -> Environment:
+        if self._shared is None or self._pid != os.getpid():
+            if not (self.path / "data.mdb").is_file():
+                raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
+            self._shared = environment.acquire(self.path)
+            self._pid = os.getpid()
+        return self._shared
+
+    @contextmanager
+    def read(self) -> Iterator[LmdbView]:
+        shared = self._environment()
+        try:
+            with shared.transaction(write=False) as txn:
+                yield LmdbView(shared, txn)
+        except lmdb.MapResizedError:
+            shared.adopt()
+            raise StoreError(f"the store {self.path} has just grown; try again") from None
+
+    def write(self, change: Callable[[LmdbTransaction], T]) -> T:
+        if self._read_only:
+            raise ReadOnlyError(f"the store {self.path} is open for reading only; open it for writing")
+        shared = self._environment()
+        if shared.read_only:
+            raise ReadOnlyError(f"the store {self.path} cannot be written: its files are read-only for this user")
+        with shared.write_lock:
+            while True:
+                try:
+                    with shared.transaction(write=True) as txn:
+                        return change(LmdbTransaction(shared, txn))
+                except lmdb.MapFullError:
+                    shared.grow()
+                except lmdb.MapResizedError:
+                    shared.adopt()
+
+    def stored_bytes(self) -> int:
+        return sum(entry.stat().st_blocks * 512 for entry in self.path.iterdir() if entry.is_file())
+
+    def close(self) -> None:
+        if self._shared is not None and self._pid == os.getpid():
+            environment.release(self._shared)
+        self._shared = None
+
+
+def _reopen(path: Path, read_only: bool) -> LmdbStore:
+    return LmdbStore(path, read_only=read_only)
+
+
+class LmdbView:
+    """One state of the store: blobs are slices of the map, valid until the view closes."""
+
+    def __init__(self, shared: Environment, txn: Any) -> None:
+        self._shared = shared
+        self._txn = txn
+        self._segment_number = 0
+        self._segment: Bytes = b""
+
+    def blobs(self, hashes: Sequence[bytes]) -> list[Bytes | None]:
+        places = self._places(hashes)
+        return [self._slice(hash_, places.get(hash_)) for hash_ in hashes]
+
+    def sizes(self, hashes: Sequence[bytes]) -> list[int | None]:
+        places = self._places(hashes)
+        return [places[hash_][1] if hash_ in places else None for hash_ in hashes]
+
+    def _places(self, hashes: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        index = self._shared.databases[INDEX]
+        if len(hashes) == 1:
+            value = self._txn.get(hashes[0], db=index)
+            return {} if value is None else {hashes[0]: self._place(hashes[0], value)}
+        with self._txn.cursor(index) as cursor:
+            found = cursor.getmulti(sorted(hashes))
+            return {bytes(key): self._place(key, value) for key, value in found}
+
+    def _place(self, hash_: Bytes, value: Bytes) -> tuple[int, int]:
+        if len(value) != _PLACE.size:
+            raise CorruptedError(f"the index row of blob {bytes(hash_).hex()} is damaged", blob=bytes(hash_).hex())
+        at, length = _PLACE.unpack(value)
+        return at, length
+
+    def _slice(self, hash_: bytes, place: tuple[int, int] | None) -> Bytes | None:
+        if place is None:
+            return None
+        number, offset = place[0] >> _OFFSET_BITS, place[0] & _OFFSET_MASK
+        if number != self._segment_number:
+            segment = self._txn.get(_SEGMENT_KEY.pack(number), db=self._shared.databases[SEGMENTS])
+            self._segment_number, self._segment = number, b"" if segment is None else segment
+        blob = self._segment[offset : offset + place[1]]
+        if len(blob) != place[1]:
+            raise CorruptedError(f"blob {hash_.hex()} is missing from its segment {number}", blob=hash_.hex())
+        return blob
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        value = self._txn.get(key, db=self._shared.databases[table])
+        return None if value is None else bytes(value)
+
+    def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        with self._txn.cursor(self._shared.databases[table]) as cursor:
+            if not (_seek_last(cursor, prefix) if reverse else cursor.set_range(prefix)):
+                return
+            for key, value in cursor.iterprev() if reverse else cursor.iternext():
+                if bytes(key[: len(prefix)]) != prefix:
+                    return
+                yield bytes(key), bytes(value)
+
+
+def _seek_last(cursor: Any, prefix: bytes) -> bool:
+    """Moves the cursor to the last key that begins with the prefix, or is before it."""
+    bound = (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix) + 1, "big")
+    if prefix and not bound[0] and cursor.set_range(bound[1:]):
+        return bool(cursor.prev())
+    return bool(cursor.last())
+
+
+class LmdbTransaction(LmdbView):
+    """A view that writes: blobs are laid into segments under a growing number."""
+
+    def __init__(self, shared: Environment, txn: Any) -> None:
+        super().__init__(shared, txn)
+        self._now: int | None = None
+
+    def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
+        present = self._places([hash_ for hash_, _ in blobs]) if blobs else {}
+        rows: dict[bytes, bytes] = {}
+        parts: list[Bytes] = []
+        filled = 0
+        number = self._last_segment() + 1
+        for hash_, blob in blobs:
+            if hash_ in present or hash_ in rows:
+                continue
+            if parts and filled + len(blob) > SEGMENT_BYTES:
+                self._put_segment(number, parts)
+                parts, filled, number = [], 0, number + 1
+            rows[hash_] = _PLACE.pack(number << _OFFSET_BITS | filled, len(blob))
+            parts.append(blob)
+            filled += len(blob)
+        if parts:
+            self._put_segment(number, parts)
+        with self._txn.cursor(self._shared.databases[INDEX]) as cursor:
+            # Sorted keys visit each page of the index once.
+            cursor.putmulti(sorted(rows.items()))
+
+    def _last_segment(self) -> int:
+        with self._txn.cursor(self._shared.databases[SEGMENTS]) as cursor:
+            return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+
+    def _put_segment(self, number: int, parts: list[Bytes]) -> None:
+        value = parts[0] if len(parts) == 1 else b"".join(parts)
+        # LMDB keeps no empty value apart from a missing one when asked for its buffer.
+        self._txn.put(_SEGMENT_KEY.pack(number), value or b"\0", append=True, db=self._shared.databases[SEGMENTS])
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        self._txn.put(key, value, db=self._shared.databases[table])
+
+    def remove(self, table: str, key: bytes) -> None:
+        self._txn.delete(key, db=self._shared.databases[table])
+
+    def timestamp(self) -> int:
+        if self._now is None:
+            stored = self.get(STORE, b"clock")
+            last = _CLOCK.unpack(stored)[0] if stored else 0
+            self._now = max(_file_system_time(self._shared.path / MARKER), last + 1)
+            self.put(STORE, b"clock", _CLOCK.pack(self._now))
+        return self._now
+
+
+def _file_system_time(marker: Path) -> int:
+    """Touches the marker and returns the time that its file system gave it, in microseconds."""
+    try:
+        os.utime(marker)
+        return os.stat(marker).st_mtime_ns // 1000
+    except OSError as error:
+        raise StoreError(f"the storage clock {marker} cannot be touched: {error}") from error

@@ -1,0 +1,87 @@
+"""The reference store: dictionaries in memory, for tests and for reading the contract."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from cas.hashing import Bytes
+from cas.store.contract import TABLES, T
+
+
+class MemoryStore:
+    """Keeps blobs and tables in dictionaries; gone with the process, otherwise true to the contract.
+
+    One lock guards it: a view holds the lock too, so views are short, as the contract asks.
+    """
+
+    read_only = False
+
+    def __init__(self) -> None:
+        self._blobs: dict[bytes, bytes] = {}
+        self._tables: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
+        self._clock = 0
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def read(self) -> Iterator[_MemoryView]:
+        with self._lock:
+            yield _MemoryView(self._blobs, self._tables)
+
+    def write(self, change: Callable[[_MemoryTransaction], T]) -> T:
+        with self._lock:
+            blobs = dict(self._blobs)
+            tables = {name: dict(table) for name, table in self._tables.items()}
+            now = max(time.time_ns() // 1000, self._clock + 1)
+            result = change(_MemoryTransaction(blobs, tables, now))
+            self._blobs, self._tables, self._clock = blobs, tables, now
+            return result
+
+    def stored_bytes(self) -> int:
+        with self._lock:
+            values = sum(len(k) + len(v) for table in self._tables.values() for k, v in table.items())
+            return values + sum(len(hash_) + len(blob) for hash_, blob in self._blobs.items())
+
+    def close(self) -> None:
+        """Does nothing: a closed memory store opens again as it was."""
+
+
+class _MemoryView:
+    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]]) -> None:
+        self._blobs = blobs
+        self._tables = tables
+
+    def blobs(self, hashes: Sequence[bytes]) -> list[Bytes | None]:
+        return [self._blobs.get(hash_) for hash_ in hashes]
+
+    def sizes(self, hashes: Sequence[bytes]) -> list[int | None]:
+        return [None if blob is None else len(blob) for blob in self.blobs(hashes)]
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        return self._tables[table].get(key)
+
+    def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        rows = self._tables[table]
+        for key in sorted((key for key in rows if key.startswith(prefix)), reverse=reverse):
+            yield key, rows[key]
+
+
+class _MemoryTransaction(_MemoryView):
+    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]], now: int) -> None:
+        super().__init__(blobs, tables)
+        self._now = now
+
+    def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
+        for hash_, blob in blobs:
+            self._blobs.setdefault(bytes(hash_), bytes(blob))
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        self._tables[table][bytes(key)] = bytes(value)
+
+    def remove(self, table: str, key: bytes) -> None:
+        self._tables[table].pop(key, None)
+
+    def timestamp(self) -> int:
+        return self._now

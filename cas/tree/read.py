@@ -1,0 +1,195 @@
+"""Finding chunks in a tree, by row and by extent, in a logarithmic number of nodes.
+
+The *extent* of something is its rows plus its payload bytes. Unlike rows alone (unfinished pieces complete none) or
+bytes alone (empty rows have none), it grows with every chunk, so it names every boundary in a tree exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cas.codec.rows import Ints
+from cas.errors import CorruptedError
+from cas.hashing import HASH_BYTES
+from cas.tree.node import Entries, Node, Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRef:
+    """Names the content of a stream: the root of its tree (None without rows), its rows and payload bytes."""
+
+    root: bytes | None
+    rows: int
+    size_bytes: int
+
+    @property
+    def extent(self) -> int:
+        """Rows plus bytes."""
+        return self.rows + self.size_bytes
+
+    def to_record(self) -> list[Any]:
+        """Returns the array that stands for the reference in a record."""
+        return [self.root, self.rows, self.size_bytes]
+
+    @classmethod
+    def from_record(cls, record: object, what: str) -> StreamRef:
+        """Returns the reference in a record; ``what`` names the record in the error."""
+        match record:
+            case [root, int(rows), int(size_bytes)] if rows >= 0 and size_bytes >= 0:
+                if (root is None and rows == size_bytes == 0) or (isinstance(root, bytes) and len(root) == HASH_BYTES):
+                    return cls(root, rows, size_bytes)
+        raise CorruptedError(f"{what} holds an invalid stream reference", blob=what)
+
+
+EMPTY_STREAM = StreamRef(None, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A whole chunk, or all pieces of a large row: extents and rows, half open."""
+
+    extent_start: int
+    extent_stop: int
+    row_start: int
+    row_stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node in its tree: where it begins, and whether it is the last of its level."""
+
+    node: Node
+    extent_start: int
+    row_start: int
+    last: bool
+
+    @property
+    def extent_stop(self) -> int:
+        """Where the node ends."""
+        return self.extent_start + self.node.extent
+
+
+class TreeReader:
+    """Reads one tree. Cost of each look-up: one node a level, cached."""
+
+    def __init__(self, nodes: Nodes, ref: StreamRef) -> None:
+        self.nodes = nodes
+        self.ref = ref
+        self._root: Node | None = None
+
+    def root(self) -> Node:
+        """Returns the root node; the tree must have rows."""
+        if self._root is None:
+            assert self.ref.root is not None
+            root = self.nodes.load(self.ref.root)
+            if root.rows != self.ref.rows or root.extent != self.ref.extent:
+                name = self.ref.root.hex()
+                raise CorruptedError(f"node {name} is not the root that was declared", blob=name)
+            self._root = root
+        return self._root
+
+    @property
+    def level(self) -> int:
+        """The level of the root, or -1 for a tree without rows."""
+        return -1 if self.ref.root is None else self.root().level
+
+    def node_at(self, level: int, extent: int) -> Place:
+        """Returns the node of a level in which the extent lies (``start <= extent < stop``)."""
+        place = Place(self.root(), 0, 0, True)
+        while place.node.level > level:
+            index = int(np.searchsorted(place.node.extents, extent - place.extent_start, "right"))
+            place = self._descend(place, index)
+        return place
+
+    def _descend(self, place: Place, index: int) -> Place:
+        node = place.node
+        return Place(
+            self.nodes.child(node, index),
+            place.extent_start + (int(node.extents[index - 1]) if index else 0),
+            place.row_start + (int(node.row_ends[index - 1]) if index else 0),
+            place.last and index == len(node.entries) - 1,
+        )
+
+    def leaf_of_row(self, row: int) -> Place:
+        """Returns the leaf with the chunk that completes a row."""
+        place = Place(self.root(), 0, 0, True)
+        while place.node.level > 0:
+            index = int(np.searchsorted(place.node.row_ends, row - place.row_start, "right"))
+            place = self._descend(place, index)
+        return place
+
+    def span_of_row(self, row: int) -> Span:
+        """Returns the chunk that holds a row, or the pieces of the row."""
+        leaf = self.leaf_of_row(row)
+        node = leaf.node
+        index = int(np.searchsorted(node.row_ends, row - leaf.row_start, "right"))
+        row_start = leaf.row_start + (int(node.row_ends[index - 1]) if index else 0)
+        row_stop = leaf.row_start + int(node.row_ends[index])
+        extent_start = leaf.extent_start + (int(node.extents[index - 1]) if index else 0)
+        extent_stop = leaf.extent_start + int(node.extents[index])
+        before_is_piece = node.entries.rows[index - 1] == 0 if index else leaf.extent_start > 0
+        if row_stop - row_start == 1 and before_is_piece:
+            extent_start = self._end_of_row(row - 1)
+        return Span(extent_start, extent_stop, row_start, row_stop)
+
+    def _end_of_row(self, row: int) -> int:
+        """The extent at which the chunk that completes a row ends."""
+        if row < 0:
+            return 0
+        leaf = self.leaf_of_row(row)
+        index = int(np.searchsorted(leaf.node.row_ends, row - leaf.row_start, "right"))
+        return leaf.extent_start + int(leaf.node.extents[index])
+
+    def leaves(self, extent_start: int = 0, extent_stop: int | None = None) -> Iterator[Entries]:
+        """Yields the chunks between two boundaries, leaf by leaf."""
+        position = extent_start
+        stop = self.ref.extent if extent_stop is None else extent_stop
+        while position < stop:
+            leaf = self.node_at(0, position)
+            extents = leaf.node.extents + leaf.extent_start
+            first = int(np.searchsorted(extents, position, "right"))
+            last = int(np.searchsorted(extents, stop, "right"))
+            yield leaf.node.entries.slice(first, last)
+            position = leaf.extent_stop
+
+    def entries(self, extent_start: int, extent_stop: int) -> Entries:
+        """Returns the chunks between two boundaries."""
+        return Entries.concat(list(self.leaves(extent_start, extent_stop)))
+
+    def locate(self, rows: Ints) -> tuple[Entries, Ints, Ints] | None:
+        """Finds the chunks of rows, given in ascending order without repeats.
+
+        Returns the chunks, each once; the row at which each begins; and for each row the number of its chunk. Returns
+        None where one of the rows is in several pieces: :meth:`span_of_row` finds those.
+        """
+        chosen: list[Entries] = []
+        starts: list[Ints] = []
+        owners: list[Ints] = []
+        done = count = 0
+        while done < len(rows):
+            leaf = self.leaf_of_row(int(rows[done]))
+            entries, row_ends = leaf.node.entries, leaf.node.row_ends
+            upto = int(np.searchsorted(rows, leaf.row_start + leaf.node.rows, "left"))
+            index = np.searchsorted(row_ends, rows[done:upto] - leaf.row_start, "right")
+            unique, inverse = np.unique(index, return_inverse=True)
+            if self._after_pieces(leaf, unique):
+                return None
+            chosen.append(Entries(entries.hashes[unique], entries.rows[unique], entries.sizes[unique]))
+            starts.append(row_ends[unique] - entries.rows[unique] + leaf.row_start)
+            owners.append(inverse + count)
+            count += len(unique)
+            done = upto
+        return Entries.concat(chosen), np.concatenate(starts), np.concatenate(owners)
+
+    def _after_pieces(self, leaf: Place, index: Ints) -> bool:
+        """Whether one of the chunks of a leaf comes after an unfinished piece, and so completes its row."""
+        inner = index[index > 0]
+        if (leaf.node.entries.rows[inner - 1] == 0).any():
+            return True
+        if len(inner) == len(index) or leaf.extent_start == 0:
+            return False
+        return bool(self.node_at(0, leaf.extent_start - 1).node.entries.rows[-1] == 0)

@@ -1,0 +1,236 @@
+"""Rows of a stream: read through its tree, and edited with re-cutting only around the changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, find_cuts, stands_alone
+from cas.codec.rows import Ints, Rows, frame_group, unframe_group
+from cas.hashing import Bytes
+from cas.store.gate import BlobWriter
+from cas.tree.edit import Keep, Part, build_tree
+from cas.tree.node import Entries, Nodes
+from cas.tree.read import EMPTY_STREAM, Span, StreamRef, TreeReader
+from cas.types import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRows:
+    """Rows ``start`` to ``stop`` of the old stream, which stay."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def slice(self, start: int, stop: int) -> KeepRows:
+        """Returns the rows ``start`` to ``stop`` of these."""
+        return KeepRows(self.start + start, self.start + stop)
+
+
+RowsPart = KeepRows | Rows
+
+
+class StreamReader:
+    """Reads the rows of one stream; ``ref`` names its content and ``layout`` its form."""
+
+    def __init__(self, nodes: Nodes, ref: StreamRef, layout: Layout) -> None:
+        self.tree = TreeReader(nodes, ref)
+        self.ref = ref
+        self.layout = layout
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Returns the rows ``start`` to ``stop``. Cost: their chunks, and the tree's height in nodes."""
+        if start >= stop:
+            return Rows.empty(self.layout.row_bytes)
+        first = self.tree.span_of_row(start)
+        last = first if stop <= first.row_stop else self.tree.span_of_row(stop - 1)
+        rows = self._decode(self.tree.entries(first.extent_start, last.extent_stop))
+        return rows.slice(start - first.row_start, stop - first.row_start)
+
+    def take(self, rows: Ints) -> Rows:
+        """Returns the rows at the given numbers, in that order. Each chunk is read once."""
+        if not len(rows):
+            return Rows.empty(self.layout.row_bytes)
+        order, inverse = np.unique(rows, return_inverse=True)
+        located = self.tree.locate(order)
+        if located is None:
+            return Rows.concat([self.read(row, row + 1) for row in rows.tolist()], self.layout.row_bytes)
+        entries, starts, owners = located
+        decoded = self._decode(entries)
+        bases = np.cumsum(entries.rows) - entries.rows
+        return decoded.take((order - starts[owners] + bases[owners])[inverse])
+
+    def chunks(self) -> Iterator[Entries]:
+        """Yields the chunks of the stream in order, some at a time."""
+        return self.tree.leaves()
+
+    def _decode(self, entries: Entries) -> Rows:
+        payloads = self.tree.nodes.gate.read_chunks(entries.hashes, entries.sizes)
+        row_bytes = self.layout.row_bytes
+        if row_bytes is not None:
+            flat = payloads[0] if len(payloads) == 1 else b"".join(payloads)
+            return unframe_group(flat, int(entries.rows.sum()), row_bytes)
+        return _decode_varying(payloads, entries.rows)
+
+
+def _decode_varying(payloads: list[bytes], counts: Ints) -> Rows:
+    if (counts == 1).all():
+        return Rows.from_list(payloads)
+    groups: list[Rows] = []
+    alone: list[bytes] = []
+    lengths: list[int] = []
+    open_row = 0
+
+    def close() -> None:
+        if lengths:
+            flat = np.frombuffer(b"".join(alone), np.uint8)
+            groups.append(Rows.varying(flat, np.cumsum(lengths, dtype=np.int64)))
+            alone.clear()
+            lengths.clear()
+
+    for payload, count in zip(payloads, counts.tolist(), strict=True):
+        if count > 1:
+            close()
+            groups.append(unframe_group(payload, count, None))
+            continue
+        alone.append(payload)
+        open_row += len(payload)
+        if count == 1:
+            lengths.append(open_row)
+            open_row = 0
+    close()
+    return Rows.concat(groups, None)
+
+
+def edit_stream(old: StreamReader, parts: Sequence[RowsPart], writer: BlobWriter) -> StreamRef:
+    """Returns the stream whose rows are those of ``parts``, in order, with its new chunks and nodes handed to the
+    writer.
+
+    The result depends on the rows alone, not on the parts. Cost: the new rows, and the chunks and nodes next to
+    each change; a ``KeepRows`` of whole chunks costs nothing.
+    """
+    cutter = _ChunkCutter(old, writer)
+    parts = [part for part in parts if len(part)]
+    for index, part in enumerate(parts):
+        if isinstance(part, KeepRows):
+            cutter.keep(part, at_end=index == len(parts) - 1)
+        else:
+            cutter.feed(part)
+    return build_tree(cutter.finish(), old.tree, writer)
+
+
+def build_stream(nodes: Nodes, rows: Rows, layout: Layout, writer: BlobWriter) -> StreamRef:
+    """Returns a stream of the given rows."""
+    return edit_stream(StreamReader(nodes, EMPTY_STREAM, layout), [rows], writer)
+
+
+class _ChunkCutter:
+    """Cuts edited rows into chunks, keeping those of the old stream that stay as they are."""
+
+    def __init__(self, old: StreamReader, writer: BlobWriter) -> None:
+        self._old = old
+        self._layout = old.layout
+        self._writer = writer
+        self._parts: list[Part] = []
+        self._carry: list[Rows] = []
+
+    def finish(self) -> list[Part]:
+        """Ends the last chunk and returns the parts of the chunk level."""
+        self._cut(final=True)
+        return self._parts
+
+    def feed(self, rows: Rows) -> None:
+        """Adds rows after those before."""
+        self._carry.append(rows)
+        self._cut(final=False)
+
+    def keep(self, part: KeepRows, *, at_end: bool) -> None:
+        """Adds rows of the old stream, without reading those whose chunks stay."""
+        tree = self._old.tree
+        position = part.start
+        while position < part.stop:
+            span = tree.span_of_row(position)
+            if self._carry and position == span.row_start and self._is_alone(span):
+                self._cut(final=True)
+            if not self._carry and position == span.row_start:
+                extent, row = self._last_end(part.stop, at_end)
+                if row > position:
+                    self._add(Keep(span.extent_start, extent))
+                    position = row
+                    continue
+            stop = min(span.row_stop, part.stop)
+            self.feed(self._old.read(position, stop))
+            position = stop
+
+    def _is_alone(self, span: Span) -> bool:
+        """Whether the chunk is one row that stands alone, so that there is a cut on either side of it."""
+        if stands_alone(self._layout):
+            return True
+        size = span.extent_stop - span.extent_start - 1
+        return span.row_stop - span.row_start == 1 and size >= SINGLE_ROW_BYTES
+
+    def _last_end(self, stop: int, at_end: bool) -> tuple[int, int]:
+        """The last chunk end up to row ``stop`` that holds whatever comes after it, as extent and row."""
+        ref = self._old.ref
+        if stop == ref.rows and at_end:
+            return ref.extent, ref.rows
+        last = self._old.tree.span_of_row(stop - 1)
+        whole = last.row_stop == stop
+        # The last chunk of the stream ended for want of rows; one of varying rows may have ended because of its next
+        # row.
+        sure = self._is_alone(last) or (self._layout.row_bytes is not None and stop < ref.rows)
+        if whole and sure:
+            return last.extent_stop, stop
+        return last.extent_start, last.row_start
+
+    def _cut(self, *, final: bool) -> None:
+        rows = Rows.concat(self._carry, self._layout.row_bytes)
+        cuts = find_cuts(rows, self._layout, final=final)
+        if len(cuts):
+            self._add(self._emit(rows, cuts))
+        done = int(cuts[-1]) if len(cuts) else 0
+        rest = rows.slice(done, rows.count)
+        self._carry = [rest] if rest.count else []
+
+    def _emit(self, rows: Rows, cuts: Ints) -> Entries:
+        """Writes the chunks between cuts and returns their entries."""
+        starts = np.concatenate((np.zeros(1, np.int64), cuts[:-1]))
+        counts = cuts - starts
+        bounds = np.concatenate((np.zeros(1, np.int64), rows.row_ends()))
+        lengths = bounds[cuts] - bounds[starts]
+        if (lengths > PIECE_BYTES).any():
+            payloads, counts = _payloads_with_pieces(rows, starts, cuts)
+        elif rows.row_bytes is not None or (counts == 1).all():
+            flat = rows.flat.data
+            payloads = [
+                flat[begin:end] for begin, end in zip(bounds[starts].tolist(), bounds[cuts].tolist(), strict=True)
+            ]
+        else:
+            payloads = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
+        sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
+        return Entries(self._writer.add_chunks(payloads, self._layout), counts, sizes)
+
+    def _add(self, part: Part) -> None:
+        if len(self._parts) and isinstance(part, Keep):
+            last = self._parts[-1]
+            if isinstance(last, Keep) and last.stop == part.start:
+                self._parts[-1] = Keep(last.start, part.stop)
+                return
+        self._parts.append(part)
+
+
+def _payloads_with_pieces(rows: Rows, starts: Ints, stops: Ints) -> tuple[list[Bytes], Ints]:
+    """The chunk payloads and the rows each completes, where some rows are longer than a piece."""
+    payloads: list[Bytes] = []
+    counts: list[int] = []
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        body = frame_group(rows, start, stop)
+        pieces = max(1, -(-len(body) // PIECE_BYTES))
+        payloads += [body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES] for at in range(pieces)]
+        counts += [0] * (pieces - 1) + [stop - start]
+    return payloads, np.array(counts, np.int64)
