@@ -1,0 +1,116 @@
+"""The command ``cas``: one module per command, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Final
+
+import click
+
+from cas import __version__
+from cas.errors import (
+    CasError,
+    ConflictError,
+    CorruptedError,
+    ExistsError,
+    InvalidInputError,
+    NotFoundError,
+    ReadOnlyError,
+    StoreError,
+    UnsupportedError,
+)
+
+COMMANDS: Final = {
+    "init": "Make a store for many datasets.",
+    "import": "Bring a folder of images into a dataset, or bring a dataset up to date with it.",
+    "log": "List the versions of a dataset.",
+    "show": "Show one version: its message, schema, size and what changed.",
+    "ls": "List the datasets of a store, or the rows of a dataset.",
+    "tag": "List, make, rename or delete tags.",
+    "stats": "Count rows, bytes and what deduplication saves.",
+    "duplicates": "List groups of identical rows.",
+    "checkout": "Write the images of a version to a folder, bit for bit.",
+    "cat-file": "Print a stored blob by its hash.",
+}
+
+EXIT_OK: Final = 0
+EXIT_INCOMPLETE: Final = 1
+EXIT_USAGE: Final = 2
+_EXIT_CODES: Final[tuple[tuple[type[CasError], int], ...]] = (
+    (NotFoundError, 3),
+    (ExistsError, 4),
+    (ConflictError, 4),
+    (CorruptedError, 5),
+    (StoreError, 6),
+    (ReadOnlyError, 6),
+    (UnsupportedError, 7),
+    (InvalidInputError, EXIT_USAGE),
+)
+_EXIT_INTERRUPTED: Final = 130
+_EPILOG: Final = """\b
+Exit codes: 0 done; 1 done, but something was left out (it is listed); 2 wrong usage or input;
+3 not found; 4 exists already, or a conflict; 5 damaged data; 6 storage failed; 7 unsupported.
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module("cas.cli." + cmd_name.replace("-", "_").replace("import", "import_"))
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cas")
+def cli() -> None:
+    """Git for tensors: datasets as deduplicated, exact, durable versions.
+
+    A URL is the path of a dataset: of a store made for it alone, or NAME below a store made by "cas init". A revision stands
+    behind an @: lake/cats@v1.0, lake/cats@main~2, lake/cats@3f2a.
+    """
+
+
+def run() -> None:
+    """Runs the command line; errors become one line and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name="cas")
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.Abort:
+        code = _EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except KeyboardInterrupt:
+        click.echo("cas: interrupted; what was committed stays", err=True)
+        code = _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; keep the interpreter from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_OK
+    except CasError as error:
+        click.echo(f"cas: {error}", err=True)
+        code = next((number for kind, number in _EXIT_CODES if isinstance(error, kind)), 1)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        click.echo(f"cas: {name}{error.strerror or error}", err=True)
+        code = 6
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+if __name__ == "__main__":
+    run()
