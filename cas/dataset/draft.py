@@ -101,7 +101,7 @@ class Draft:
             self._branch,
             self.base,
             self.state.settle(self._writer),
-            self._row_map(),
+            self.row_map(),
             message,
             author,
             dict(details),
@@ -109,13 +109,14 @@ class Draft:
         )
         return commit(self._repository, proposal, self._writer)
 
-    def _row_map(self) -> RowMap:
+    def row_map(self) -> RowMap:
+        """Returns how the rows line up with those of the base."""
         return row_map_of(self._row_pieces, self._base_rows)
 
     def flush(self, details: Mapping[str, Any]) -> None:
         """Writes what is staged durably, as a session that can be recovered."""
         tree = self._writer.add_record(Kind.TREE, encode_tree(self.state.settle(self._writer)))
-        row_map = write_payload(self._row_map().encode(), self._nodes, self._writer)
+        row_map = write_payload(self.row_map().encode(), self._nodes, self._writer)
         id_ = self._session or uuid.uuid4().bytes
         blobs = list(self._writer.held.items())
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, find_cuts, stands_alone
 from cas.codec.rows import Ints, Rows, frame_group, unframe_group
-from cas.hashing import Bytes
-from cas.store.gate import BlobWriter
+from cas.hashing import Bytes, hash_chunk
+from cas.store.gate import BlobWriter, split_hashes
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
 from cas.tree.read import EMPTY_STREAM, Span, StreamRef, TreeReader
@@ -65,6 +65,46 @@ class StreamReader:
         bases = np.cumsum(entries.rows) - entries.rows
         return decoded.take((order - starts[owners] + bases[owners])[inverse])
 
+    def row_keys(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yields for each of rows that are chunks by themselves a key: equal rows have equal keys.
+
+        It is the hash of the row's chunk, or where the row is in several pieces, that of their hashes; no chunk is
+        read.
+        """
+        if start >= stop:
+            return
+        first, last = self.tree.span_of_row(start), self.tree.span_of_row(stop - 1)
+        pieces: list[bytes] = []
+        for entries in self.tree.leaves(first.extent_start, last.extent_stop):
+            for hash_, rows in zip(split_hashes(entries.hashes), entries.rows.tolist(), strict=True):
+                pieces.append(hash_)
+                if rows:
+                    yield row_key(pieces)
+                    pieces = []
+
+    def row_sizes(self) -> Ints:
+        """Returns the length of every row, for rows that are chunks by themselves; 8 bytes of memory a row."""
+        lengths = np.empty(self.ref.rows, np.int64)
+        done, ended = 0, 0
+        position = 0
+        for entries in self.tree.leaves():
+            ends = position + np.cumsum(entries.sizes)
+            position = int(ends[-1])
+            ends = ends[entries.rows > 0]
+            if len(ends):
+                lengths[done : done + len(ends)] = np.diff(ends, prepend=ended)
+                done, ended = done + len(ends), int(ends[-1])
+        return lengths
+
+    def pieces(self, row: int, batch: int = 64) -> Iterator[bytes]:
+        """Yields the bytes of a row that is a chunk by itself, or of its pieces, holding ``batch`` of them at a
+        time."""
+        span = self.tree.span_of_row(row)
+        for entries in self.tree.leaves(span.extent_start, span.extent_stop):
+            for at in range(0, len(entries), batch):
+                part = entries.slice(at, at + batch)
+                yield from self.tree.nodes.gate.read_chunks(part.hashes, part.sizes)
+
     def chunks(self) -> Iterator[Entries]:
         """Yields the chunks of the stream in order, some at a time."""
         return self.tree.leaves()
@@ -105,6 +145,11 @@ def _decode_varying(payloads: list[bytes], counts: Ints) -> Rows:
             open_row = 0
     close()
     return Rows.concat(groups, None)
+
+
+def row_key(pieces: Sequence[bytes]) -> bytes:
+    """Returns what identifies the content of a row by the hashes of its pieces."""
+    return pieces[0] if len(pieces) == 1 else hash_chunk(b"".join(pieces))
 
 
 def edit_stream(old: StreamReader, parts: Sequence[RowsPart], writer: BlobWriter) -> StreamRef:

@@ -1,0 +1,1 @@
+"""Folders of image files: brought in as versions, and written out again."""
