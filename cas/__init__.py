@@ -8,14 +8,20 @@
 array([2, 3])
 """
 
-from cas import errors, types
-from cas.dataset.column import Column, ReadOnlyColumn
-from cas.dataset.dataset import Dataset, ReadOnlyDataset
-from cas.dataset.history import History, Version
-from cas.dataset.metadata import Metadata, ReadOnlyMetadata
-from cas.dataset.opening import create, exists, init, open, open_read_only  # noqa: A004
-from cas.dataset.rows import Row, RowsView
-from cas.dataset.tags import Tag, Tags, TagsView, TagView
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cas import errors, types
+    from cas.dataset.column import Column, ReadOnlyColumn
+    from cas.dataset.dataset import Dataset, ReadOnlyDataset
+    from cas.dataset.history import History, Version
+    from cas.dataset.metadata import Metadata, ReadOnlyMetadata
+    from cas.dataset.opening import create, exists, init, open, open_read_only  # noqa: A004
+    from cas.dataset.rows import Row, RowsView
+    from cas.dataset.tags import Tag, Tags, TagsView, TagView
 
 __version__ = "0.1.0"
 
@@ -43,3 +49,29 @@ __all__ = [
     "open_read_only",
     "types",
 ]
+
+# Names are imported when they are first used (PEP 562), so that `import cas` itself costs next to nothing.
+_MODULES = {
+    "dataset.column": ("Column", "ReadOnlyColumn"),
+    "dataset.dataset": ("Dataset", "ReadOnlyDataset"),
+    "dataset.history": ("History", "Version"),
+    "dataset.metadata": ("Metadata", "ReadOnlyMetadata"),
+    "dataset.opening": ("create", "exists", "init", "open", "open_read_only"),
+    "dataset.rows": ("Row", "RowsView"),
+    "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("errors", "types"):
+        return importlib.import_module(f"cas.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cas' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"cas.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

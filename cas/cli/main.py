@@ -79,21 +79,30 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Git for tensors: datasets as deduplicated, exact, durable versions.
 
-    A URL is the path of a dataset: of a store made for it alone, or NAME below a store made by "cas init". A revision stands
-    behind an @: lake/cats@v1.0, lake/cats@main~2, lake/cats@3f2a.
+    A URL is the path of a dataset: of a store made for it alone, or NAME below a store made by "cas init". A
+    revision stands behind an @: lake/cats@v1.0, lake/cats@main~2, lake/cats@3f2a.
     """
 
 
 def run() -> None:
     """Runs the command line; errors become one line and an exit code."""
     try:
-        code = cli.main(standalone_mode=False, prog_name="cas")
+        # Not cli.main, which keeps interruptions and broken pipes to itself.
+        with cli.make_context("cas", sys.argv[1:]) as context:
+            code = cli.invoke(context)
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except click.Abort:
         code = _EXIT_INTERRUPTED
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "cas"
+        click.echo(f"cas: {error.format_message()} See: {where} --help", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        click.echo(f"cas: {error.format_message()}", err=True)
         code = error.exit_code
     except KeyboardInterrupt:
         click.echo("cas: interrupted; what was committed stays", err=True)

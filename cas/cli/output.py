@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,8 +21,12 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+
+_ANY_WIDTH: Final = 10_000
 
 Report = Callable[[int, int, int, int], None]
 """Is told of progress: items done, items in all, bytes done, bytes in all (0 while unknown)."""
@@ -28,6 +35,41 @@ Report = Callable[[int, int, int, int], None]
 def print_json(value: Any) -> None:
     """Prints a value as JSON, indented."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def to_json(value: Any) -> Any:
+    """Returns a stored value in terms of JSON.
+
+    Bytes become hexadecimal digits, times ISO 8601, complex numbers pairs; numbers that JSON lacks become text.
+
+    >>> to_json({"hash": b"\\x3f", "values": np.array([1.5, np.inf])})
+    {'hash': '3f', 'values': [1.5, 'inf']}
+    """
+    match value:
+        case np.ndarray() | np.generic():
+            return to_json(value.tolist())
+        case Mapping():
+            return {str(key): to_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_json(item) for item in value]
+        case bytes():
+            return value.hex()
+        case dt.datetime():
+            return value.isoformat()
+        case complex():
+            return [to_json(value.real), to_json(value.imag)]
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
+
+
+def format_time(time: dt.datetime, timespec: str = "seconds") -> str:
+    """Returns a UTC time in ISO 8601, to the second or, for ``timespec`` "microseconds", in full.
+
+    >>> format_time(dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC))
+    '2026-11-01T12:00:00Z'
+    """
+    return time.astimezone(dt.UTC).isoformat(timespec=timespec).removesuffix("+00:00") + "Z"
 
 
 def format_bytes(size: float) -> str:
@@ -56,7 +98,22 @@ def printable(text: str) -> str:
 
 def console() -> Console:
     """Returns a console on standard output, wide where the output is no terminal."""
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 10_000, soft_wrap=True)
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _ANY_WIDTH, soft_wrap=True)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
+    """Prints rows of text under headings; the columns named in ``right`` are aligned to the right.
+
+    Control characters are shown as escapes. A line that is wider than the terminal runs on: nothing is cut off.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(Text(printable(heading)), justify="right" if heading in right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    screen = console()
+    screen.width = _ANY_WIDTH
+    screen.print(table)
 
 
 @contextmanager

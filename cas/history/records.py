@@ -66,6 +66,7 @@ class VersionRecord:
     author: str
     client_timestamp: int
     details: dict[str, Any] = field(default_factory=dict)
+    column_maps: tuple[dict[str, str | None], ...] = ()
 
 
 EMPTY_METADATA: Final = cbor.encode({})
@@ -125,6 +126,8 @@ def encode_version(version: VersionRecord) -> bytes:
     }
     if version.details:
         record["details"] = cbor.to_plain(version.details)
+    if any(version.column_maps):
+        record["column_maps"] = list(version.column_maps)
     return cbor.encode(record)
 
 
@@ -206,7 +209,12 @@ def _version_from(record: dict[str, Any], what: str) -> VersionRecord:
         _text(record["author"]),
         _integer(record["client_timestamp"]),
         cbor.from_plain(record.get("details", {}), what),
+        tuple(_column_map(column_map) for column_map in record.get("column_maps", [])),
     )
+
+
+def _column_map(record: dict[object, object]) -> dict[str, str | None]:
+    return {_text(new): None if old is None else _text(old) for new, old in record.items()}
 
 
 def _hash(value: object) -> bytes:

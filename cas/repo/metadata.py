@@ -68,4 +68,4 @@ def read_snapshot(payload: Payload, nodes: Nodes) -> dict[str, Any]:
     mapping = cbor.decode_value(read_payload(payload, nodes), what="metadata snapshot")
     if not isinstance(mapping, dict):
         raise CorruptedError("a metadata snapshot is damaged", blob="metadata")
-    return mapping
+    return dict(sorted(mapping.items()))

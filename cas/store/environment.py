@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,19 +110,31 @@ class Environment:
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[lmdb.Transaction[Any]]:
         """Opens a transaction that gives out buffers; commits or aborts it at the end."""
-        with self._idle:
-            self._active += 1
+        txn = self._begin(write)
         try:
-            with mapped_errors(self.path):
-                with self._begin(write) as txn:
-                    yield txn
+            with mapped_errors(self.path), txn:
+                yield txn
         finally:
-            with self._idle:
-                self._active -= 1
-                self._idle.notify_all()
+            self._end()
 
     def _begin(self, write: bool) -> lmdb.Transaction[Any]:
-        return self._env.begin(write=write, buffers=True)
+        while True:
+            with self._idle:
+                self._active += 1
+            try:
+                with mapped_errors(self.path):
+                    return self._env.begin(write=write, buffers=True)
+            except lmdb.MapResizedError:
+                self._end()
+                self._adopt()
+            except BaseException:
+                self._end()
+                raise
+
+    def _end(self) -> None:
+        with self._idle:
+            self._active -= 1
+            self._idle.notify_all()
 
     def grow(self) -> None:
         """Doubles the map, once no transaction of this process is under way."""
@@ -129,7 +142,7 @@ class Environment:
             self._idle.wait_for(lambda: self._active == 0)
             self._env.set_mapsize(2 * int(self._env.info()["map_size"]))
 
-    def adopt(self) -> None:
+    def _adopt(self) -> None:
         """Takes over the map size that another process has set."""
         with self._idle:
             self._idle.wait_for(lambda: self._active == 0)
@@ -142,6 +155,7 @@ class Environment:
 
 _registry: dict[tuple[int, int], Environment] = {}
 _registry_lock = threading.RLock()
+_abandoned: deque[Environment] = deque()
 
 
 def acquire(path: Path) -> Environment:
@@ -151,6 +165,7 @@ def acquire(path: Path) -> Environment:
     and writers.
     """
     with _registry_lock:
+        _release_abandoned()
         status = os.stat(path / "data.mdb")
         key = (status.st_dev, status.st_ino)
         shared = _registry.get(key)
@@ -171,10 +186,25 @@ def release(shared: Environment) -> None:
             shared.close()
 
 
+def abandon(shared: Environment, pid: int) -> None:
+    """Notes that a handle is gone without having been closed.
+
+    Called by the garbage collector, at any moment, so it only takes a note; the next :func:`acquire` acts on it.
+    """
+    if pid == os.getpid():
+        _abandoned.append(shared)
+
+
+def _release_abandoned() -> None:
+    while _abandoned:
+        release(_abandoned.popleft())
+
+
 def _forget_inherited() -> None:
     """Closes, in a forked child, what belongs to the parent; handles open it again when they need it."""
     global _registry_lock
     _registry_lock = threading.RLock()
+    _abandoned.clear()
     for shared in _registry.values():
         shared.close()
     _registry.clear()

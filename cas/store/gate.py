@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,9 @@ from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Bytes, Kind, hash_blob, hash_chunk
 from cas.store.contract import Store, Transaction
 from cas.types import Layout
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Hashes = NDArray[np.uint8]
 MAX_NODE_BYTES: Final = 12_296
@@ -34,6 +36,9 @@ _pool_lock = threading.Lock()
 def workers() -> ThreadPoolExecutor:
     """Returns the process's thread pool; hashing and compression release the GIL."""
     global _pool, _pool_pid
+    # Imported here because few programs need it before they write, and it takes as long as half of this package.
+    from concurrent.futures import ThreadPoolExecutor
+
     with _pool_lock:
         if _pool is None or _pool_pid != os.getpid():
             _pool = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="cas")

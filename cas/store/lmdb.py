@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,7 @@ class LmdbStore:
         self._read_only = read_only
         self._shared: Environment | None = None
         self._pid = 0
+        self._finalizer: weakref.finalize[[Environment, int], LmdbStore]
 
     @property
     def read_only(self) -> bool:
@@ -98,17 +100,15 @@ class LmdbStore:
                 raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
             self._shared = environment.acquire(self.path)
             self._pid = os.getpid()
+            self._finalizer = weakref.finalize(self, environment.abandon, self._shared, self._pid)
+            self._finalizer.atexit = False
         return self._shared
 
     @contextmanager
     def read(self) -> Iterator[LmdbView]:
         shared = self._environment()
-        try:
-            with shared.transaction(write=False) as txn:
-                yield LmdbView(shared, txn)
-        except lmdb.MapResizedError:
-            shared.adopt()
-            raise StoreError(f"the store {self.path} has just grown; try again") from None
+        with shared.transaction(write=False) as txn:
+            yield LmdbView(shared, txn)
 
     def write(self, change: Callable[[LmdbTransaction], T]) -> T:
         if self._read_only:
@@ -123,14 +123,13 @@ class LmdbStore:
                         return change(LmdbTransaction(shared, txn))
                 except lmdb.MapFullError:
                     shared.grow()
-                except lmdb.MapResizedError:
-                    shared.adopt()
 
     def stored_bytes(self) -> int:
         return sum(entry.stat().st_blocks * 512 for entry in self.path.iterdir() if entry.is_file())
 
     def close(self) -> None:
         if self._shared is not None and self._pid == os.getpid():
+            self._finalizer.detach()
             environment.release(self._shared)
         self._shared = None
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, find_cuts, stands_alone
 from cas.codec.rows import Ints, Rows, frame_group, unframe_group
-from cas.hashing import Bytes, hash_chunk
+from cas.hashing import Bytes, Kind, hash_blob
 from cas.store.gate import BlobWriter, split_hashes
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
@@ -149,7 +149,8 @@ def _decode_varying(payloads: list[bytes], counts: Ints) -> Rows:
 
 def row_key(pieces: Sequence[bytes]) -> bytes:
     """Returns what identifies the content of a row by the hashes of its pieces."""
-    return pieces[0] if len(pieces) == 1 else hash_chunk(b"".join(pieces))
+    # The hashes of pieces are hashed as nodes are, so that no chunk's bytes can give the same key.
+    return pieces[0] if len(pieces) == 1 else hash_blob(Kind.NODE, b"".join(pieces))
 
 
 def edit_stream(old: StreamReader, parts: Sequence[RowsPart], writer: BlobWriter) -> StreamRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -127,6 +128,10 @@ class _Checkout:
             self._refuse()
         for path, _ in stale:
             self._remove(path)
+        for path in filter(self._manifest.is_wanted, self._conflicts):
+            # One after the other, before files are written side by side. What cannot be cleared shows when written.
+            with contextlib.suppress(OSError):
+                self._folder.clear(path)
         self._write(missing)
         return self._result
 
@@ -247,8 +252,6 @@ class _Checkout:
 
     def _write_one(self, path: str, content: Iterable[bytes]) -> os.stat_result | OSError:
         try:
-            if self._force:
-                self._folder.clear(path)
             return self._folder.write(path, content)
         except OSError as error:
             return error

@@ -54,10 +54,14 @@ class ConfinedFolder:
         descriptor = os.dup(self._root)
         try:
             for part in parts:
-                if make:
+                try:
+                    below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+                except FileNotFoundError:
+                    if not make:
+                        raise
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(part, dir_fd=descriptor)
-                below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+                    below = os.open(part, _DIRECTORY, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = below
             yield descriptor
@@ -70,15 +74,15 @@ class ConfinedFolder:
         A link, or a file, in place of a directory on the way is returned as what is there.
         """
         parts, name = split_path(path)
-        for depth in range(len(parts) + 1):
-            try:
-                with self._directory(parts[:depth]) as directory:
-                    status = os.stat([*parts, name][depth], dir_fd=directory, follow_symlinks=False)
-            except FileNotFoundError:
-                return None
-            if depth == len(parts) or not stat.S_ISDIR(status.st_mode):
-                return status
-        return None
+        try:
+            with self._directory(parts) as directory:
+                return os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if not parts or error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            return self.status("/".join(parts))
 
     def read(self, path: str, block_bytes: int) -> Iterator[bytes]:
         """Yields the bytes of a regular file in blocks; one empty block where it is empty."""

@@ -1,0 +1,96 @@
+"""What commands that look at versions open: a store, a dataset in it, a version, and the refs that name it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from cas.cli.output import format_time
+from cas.dataset.history import Version
+from cas.dataset.opening import find_version
+from cas.history.records import TreeRecord
+from cas.history.refs import BRANCH, MAIN, TAG
+from cas.repo.location import Location
+from cas.repo.repository import Repository, open_repository, scan_refs
+
+SHORT_DIGITS = 12
+
+Refs = dict[str, dict[str, list[str]]]
+"""For version ids the branches and the tags that name them, each sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A dataset in an open store, and the version that a url named, or the head of ``main``."""
+
+    repository: Repository
+    location: Location
+    dataset: bytes
+    version: Version
+
+    @property
+    def tree(self) -> TreeRecord:
+        """The state at the version."""
+        return self.repository.tree(bytes.fromhex(self.version.tree))
+
+    @property
+    def where(self) -> str:
+        """The path of the dataset, without a revision."""
+        return str(self.location.path)
+
+    def refs(self) -> Refs:
+        """Returns the branches and tags of the dataset by the versions they name."""
+        found: Refs = {}
+        with self.repository.store.read() as view:
+            for kind, plural in ((BRANCH, "branches"), (TAG, "tags")):
+                for name, ref in scan_refs(view, self.dataset, kind):
+                    names = found.setdefault(ref.version.hex(), {"branches": [], "tags": []})
+                    names[plural].append(name)
+        return found
+
+
+@contextmanager
+def open_store(url: str, *, read_only: bool = True) -> Iterator[tuple[Repository, Location]]:
+    """Opens the store at or above a url, and closes it at the end."""
+    repository, location = open_repository(url, read_only=read_only)
+    try:
+        yield repository, location
+    finally:
+        repository.store.close()
+
+
+@contextmanager
+def open_version(url: str, *, read_only: bool = True) -> Iterator[Opened]:
+    """Opens the version that a url names; without a revision the head of ``main``."""
+    with open_store(url, read_only=read_only) as (repository, location):
+        dataset = repository.dataset_id(location.name)
+        hash_ = find_version(repository, dataset, location.revision or MAIN)
+        yield Opened(repository, location, dataset, Version(repository, dataset, location.name, hash_))
+
+
+def refuse_revision(location: Location) -> None:
+    """Raises a usage error where a url names a revision, which the command has no use for."""
+    if location.revision is not None:
+        raise click.UsageError(f"the URL ends in @{location.revision}, which has no meaning here; leave it out")
+
+
+def version_facts(version: Version, refs: Refs) -> dict[str, Any]:
+    """Returns what is said of a version in JSON."""
+    return {
+        "id": version.id,
+        "timestamp": format_time(version.timestamp, "microseconds"),
+        "author": version.author,
+        "message": version.message,
+        "parents": list(version.parents),
+        **refs.get(version.id, {"branches": [], "tags": []}),
+    }
+
+
+def format_refs(version: Version, refs: Refs) -> str:
+    """Returns the refs that name a version as one text, such as ``main, tag: v1.0``; empty where there are none."""
+    names = refs.get(version.id, {"branches": [], "tags": []})
+    return ", ".join([*names["branches"], *(f"tag: {name}" for name in names["tags"])])

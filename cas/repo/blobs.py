@@ -1,0 +1,43 @@
+"""One blob by its hash, of whatever kind it is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cas.codec import compression
+from cas.errors import BlobNotFoundError, CorruptedError
+from cas.hashing import Kind, hash_blob
+from cas.repo.repository import Repository
+from cas.store.gate import MAX_NODE_BYTES, MAX_RECORD_BYTES
+
+# No tree entry that would declare the size is at hand; a writer's chunks have at most 262,080 bytes.
+_MAX_CHUNK_BYTES: Final = 2 * 262_128
+_BOUNDS: Final = {
+    Kind.CHUNK: _MAX_CHUNK_BYTES,
+    Kind.NODE: MAX_NODE_BYTES,
+    Kind.TREE: MAX_RECORD_BYTES,
+    Kind.VERSION: MAX_RECORD_BYTES,
+}
+
+
+def read_blob(repository: Repository, hash_: bytes) -> tuple[Kind, bytes]:
+    """Returns what kind of blob a hash names, and its payload, which is verified.
+
+    The kind is the one in whose domain the payload has the hash (FORMAT section 1): only one fits. Raises
+    :class:`~cas.errors.BlobNotFoundError` where there is none, ``CorruptedError`` where it is damaged.
+    """
+    name = hash_.hex()
+    with repository.store.read() as view:
+        (blob,) = view.blobs([hash_])
+        if blob is None:
+            raise BlobNotFoundError(f"the store {repository.path} has no blob {name}", name=name)
+        try:
+            payload = bytes(compression.decode(blob, max(_BOUNDS.values()), exact=False))
+        except CorruptedError as error:
+            raise CorruptedError(f"blob {name}: {error}", blob=name) from error
+    for kind, bound in _BOUNDS.items():
+        if len(payload) <= bound and hash_blob(kind, payload) == hash_:
+            return kind, payload
+    raise CorruptedError(
+        f"blob {name} does not have the content that its hash names; restore it from a copy", blob=name
+    )

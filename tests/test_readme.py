@@ -1,0 +1,94 @@
+"""Every block of the README, and every example of the command line's help, runs."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cas.cli.main import COMMANDS, cli
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+def run_in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a line with ``cas`` being that of this interpreter."""
+    script = f'cas() {{ {shlex.quote(sys.executable)} -m cas.cli.main "$@"; }}\n{command}'
+    return subprocess.run(
+        ["bash", "-c", script], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with the pictures of the fixtures, as the README has it."""
+    shutil.copytree(ROOT / "fixtures/images", tmp_path / "photos")
+    return tmp_path
+
+
+def steps(block: str) -> Iterator[tuple[str, str]]:
+    """Yields the commands of a console block with the output that follows each."""
+    for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, output = step.partition("\n")
+        yield command, output
+
+
+def test_console_blocks_run_and_print_what_they_say(workplace: Path) -> None:
+    checker = doctest.OutputChecker()
+    ran = 0
+    for language, block in BLOCKS:
+        if language != "console":
+            continue
+        for command, expected in steps(block):
+            done = run_in_shell(command, workplace)
+            assert done.returncode in (0, 1), (command, done.stdout)
+            assert checker.check_output(expected, done.stdout, doctest.ELLIPSIS), (command, done.stdout)
+            ran += 1
+    assert ran >= 9
+
+
+def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = [block for language, block in BLOCKS if language == "python"]
+    assert len(blocks) >= 3
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_examples_run(name: str, workplace: Path) -> None:
+    context = click.Context(cli)
+    command = cli.get_command(context, name)
+    assert command is not None
+    assert command.epilog is not None
+    found = re.search(r"Example: (.*?)(?:\n\n|\Z)", command.epilog, re.DOTALL)
+    assert found, f"{name} has no example"
+    if name != "init":
+        prepared = run_in_shell(
+            "cas init lake && cas import -q photos lake/photos; cas tag lake/photos v1.0", workplace
+        )
+        assert prepared.returncode == 0, prepared.stdout
+    line = " ".join(found[1].split())
+    digest = subprocess.run(["b3sum", "--no-names", "photos/cover.png"], cwd=workplace, text=True, capture_output=True)
+    line = line.replace("HASH", digest.stdout.strip())
+    done = run_in_shell(line, workplace)
+    assert done.returncode in (0, 1), done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_help_lists_every_command() -> None:
+    done = run_in_shell("cas --help", ROOT)
+    assert done.returncode == 0
+    for name, summary in COMMANDS.items():
+        assert name in done.stdout
+        assert summary.split()[0] in done.stdout
