@@ -131,12 +131,13 @@ class ReadOnlyError(CasError, TypeError):
 
 
 class InvalidInputError(CasError, ValueError):
-    """An argument does not fit; ``column`` and ``row`` say where, when it was a value."""
+    """An argument does not fit; ``column``, ``row`` and ``reason`` say where and why, when it was a value."""
 
     def __init__(self, message: str, *, column: str | None = None, row: int | None = None) -> None:
         super().__init__(message)
         self.column = column
         self.row = row
+        self.reason: str | None = None
 
 
 class InvalidTypeError(InvalidInputError, TypeError):

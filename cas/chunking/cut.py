@@ -85,7 +85,7 @@ def _cut_group(rows: Rows, begin: int, end: int, *, ended: bool) -> list[int]:
     start, passed, count = 0, 0, small.count
     total = sizes.total(count)
     while start < count:
-        # Rule 4: the chunk holds at most the rows up to `limit`.
+        # Rule 5: the chunk holds at most the rows up to `limit`.
         limit = sizes.rows_within(passed + MAX_BYTES)
         low = max(start + window - 1, sizes.first_reaching(passed + MIN_BYTES))
         relaxed = max(low, sizes.first_reaching(passed + RELAX_BYTES))
@@ -102,7 +102,7 @@ def _cut_group(rows: Rows, begin: int, end: int, *, ended: bool) -> list[int]:
 
 
 def _first_cut(strong: Ints, weak: Ints, low: int, relaxed: int, limit: int) -> int:
-    """Returns the row count after which rules 1 and 2 end the chunk, or 0."""
+    """Returns the row count after which rules 1 to 3 end the chunk, or 0."""
     at = int(np.searchsorted(strong, low))
     first = int(strong[at]) + 1 if at < len(strong) else limit + 1
     if first <= min(relaxed, limit):
@@ -160,27 +160,36 @@ class _VaryingSizes:
 
 
 def _candidates(rows: Rows, sizes: _FixedSizes | _VaryingSizes) -> tuple[Ints, Ints]:
-    """Returns the rows whose window hash is under the threshold, and under the relaxed one.
+    """Returns the rows after which rule 1 may end a chunk, and those after which rules 2 and 3 may.
 
     Works block by block in two buffers that stay in cache.
     """
     window = window_rows(rows.row_bytes)
-    buffer = np.empty((2, min(rows.count, _BLOCK_ROWS + window)), np.uint64)
+    buffer = np.empty((2, min(rows.count, _BLOCK_ROWS + window + 1)), np.uint64)
     strong: list[Ints] = []
     weak: list[Ints] = []
     for begin in range(0, rows.count, _BLOCK_ROWS):
         end = min(begin + _BLOCK_ROWS, rows.count)
-        lead = min(begin, window - 1)
+        lead = min(begin, window + 1)
         hashes, scratch = buffer[:, : end - begin + lead]
         _hash_rows(rows.slice(begin - lead, end), hashes, scratch)
         _roll(hashes, scratch, window)
+        ended = _ended_runs(hashes)[lead:]
         hashes = hashes[lead:]
         tight, relaxed = sizes.thresholds(begin, end)
-        weak_here = np.flatnonzero(hashes < relaxed)
+        weak_here = np.flatnonzero((hashes < relaxed) | ended)
         limits = tight if isinstance(tight, np.uint64) else tight[weak_here]
         weak.append(weak_here + begin)
         strong.append(weak_here[hashes[weak_here] < limits] + begin)
     return np.concatenate(strong), np.concatenate(weak)
+
+
+def _ended_runs(hashes: Words) -> NDArray[np.bool_]:
+    """Tells which rows are the first after a run of equal ones, at least a window and a row long."""
+    same = hashes[1:] == hashes[:-1]
+    ended = np.zeros(len(hashes), np.bool_)
+    np.greater(same[:-1], same[1:], out=ended[2:])
+    return ended
 
 
 def _roll(hashes: Words, scratch: Words, window: int) -> None:

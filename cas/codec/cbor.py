@@ -156,6 +156,8 @@ def _from_tag(tag: cbor2.CBORTag) -> Any:
         return (_UTC_EPOCH + micros * _MICROSECOND).astimezone(zone)
     if kind == "array":
         name, shape, data = items
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError(f"shape {shape} is not valid")
         array = np.frombuffer(data, numpy_dtype(name)).reshape(tuple(shape))
         return array.astype(array.dtype.newbyteorder("="))
     if kind == "scalar":

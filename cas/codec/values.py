@@ -73,76 +73,142 @@ def decode_values(type_: Type, streams: Mapping[str, Rows]) -> Any:
 def exact_array(values: object, dtype: str, column: str) -> NDArray[Any]:
     """Returns values as a little-endian array of a dtype; refuses what does not fit exactly.
 
-    Python floats are rounded to the nearest value of a float dtype; arrays of a wider float dtype must fit exactly.
+    Python floats have no dtype of their own and are rounded to the nearest value of a float dtype; arrays of a wider
+    dtype must fit exactly. Raises :class:`~cas.errors.InvalidInputError`, naming the row.
     """
     target = types.numpy_dtype(dtype)
-    given = isinstance(values, (np.ndarray, np.generic))
+    if isinstance(values, np.ma.MaskedArray):
+        raise InvalidTypeError(f"column {column!r} takes no masked arrays; use a nullable column", column=column)
+    if isinstance(values, (np.ndarray, np.generic)) and values.dtype.kind != "O":
+        return _convert(np.asarray(values), target, column)
+    if isinstance(values, (list, tuple)) and values and all(isinstance(value, np.ndarray) for value in values):
+        arrays = [_inner_array(value, dtype, column, row) for row, value in enumerate(values)]
+        if len({array.shape for array in arrays}) > 1:
+            raise InvalidInputError(f"the values for column {column!r} have different shapes", column=column)
+        return np.stack(arrays)
+    return _from_objects(values, target, column)
+
+
+def _inner_array(value: object, dtype: str, column: str, row: int) -> NDArray[Any]:
+    """Converts the value of one row, which errors then name."""
     try:
-        array = np.asarray(values)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInputError(
-            f"the values for column {column!r} do not form an array of {dtype}: {error}", column=column
-        ) from None
+        return exact_array(value, dtype, column)
+    except InvalidInputError as error:
+        raise refused(type(error), column, row, error.reason or str(error)) from None
+
+
+def refused(kind: type[InvalidInputError], column: str, row: int, reason: str) -> InvalidInputError:
+    """Returns the error for a value that does not fit, with column and row."""
+    error = kind(f"column {column!r}, row {row} of the values: {reason}", column=column, row=row)
+    error.reason = reason
+    return error
+
+
+def _convert(array: NDArray[Any], target: np.dtype[Any], column: str) -> NDArray[Any]:
+    """Converts an array where every element fits exactly."""
     if array.dtype == target:
         return array.astype(target, copy=False)
-    if array.size == 0 and not given:
-        return array.astype(target)
-    if array.dtype.kind == "O" or (not given and target.kind in "iu" and array.dtype.kind == "f"):
-        array = _from_objects(values, target, column)
-    if array.dtype.kind not in "biufc" or (target.kind == "b") != (array.dtype.kind == "b"):
-        raise InvalidTypeError(f"column {column!r} takes {dtype}, the values are of dtype {array.dtype}", column=column)
+    kinds = {"b": "b", "i": "iuf", "u": "iuf", "f": "iuf", "c": "iufc"}[target.kind]
+    if array.dtype.kind not in kinds:
+        raise InvalidTypeError(
+            f"column {column!r} takes {target.name}, the values are of dtype {array.dtype}", column=column
+        )
     with np.errstate(all="ignore"):
         converted = array.astype(target)
-        rounded = not given and array.dtype.kind == "f" and target.kind in "fc"
-        same = _fits_rounded(array, converted) if rounded else _fits(array, converted)
-    if not same.all():
-        row = int(np.argmin(same.reshape(len(array), -1).all(axis=1))) if array.ndim else 0
+        fits = _fits(array, converted)
+    if not fits.all():
+        row = int(np.argmin(fits.reshape(len(array), -1).all(axis=1))) if array.ndim else 0
         bad = array[row] if array.ndim else array
-        shown = bad if bad.ndim == 0 else "a value"
-        raise InvalidInputError(
-            f"column {column!r}, row {row} of the values: {shown} does not fit {dtype} exactly", column=column, row=row
-        )
+        shown = bad if np.ndim(bad) == 0 else "a value"
+        raise refused(InvalidInputError, column, row, f"{shown} does not fit {target.name} exactly")
     return converted
 
 
 def _fits(array: NDArray[Any], converted: NDArray[Any]) -> NDArray[np.bool_]:
-    if array.dtype.kind in "iu" and converted.dtype.kind in "iu":
-        # Compared across signs NumPy would go through floats; compare value and sign instead.
-        same: NDArray[np.bool_] = (converted.astype(array.dtype) == array) & ((converted < 0) == (array < 0))
-        return same
-    back = converted.astype(array.dtype)
-    same = (back == array) | ((back != back) & (array != array))
-    if array.dtype.kind == "f" and converted.dtype.kind in "iu":
-        same &= np.isfinite(array) & (np.abs(array) < 2.0**63)
-    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
-        # The greatest integers round up to a float that converts back by wrapping or clamping.
-        same &= np.abs(converted.real.astype(np.float64)) < 2.0**63
-    return same
+    """Tells which elements were converted exactly."""
+    source, target = array.dtype.kind, converted.dtype.kind
+    if target in "iu":
+        info = np.iinfo(converted.dtype)
+        if source == "f":
+            # Both bounds are powers of two (or 0), so they are exact as floats.
+            inside = (array >= float(info.min)) & (array < float(info.max + 1))
+            return np.asarray(inside & (array == np.trunc(array)))
+        limits = np.iinfo(array.dtype)
+        low, high = max(info.min, limits.min), min(info.max, limits.max)
+        return np.asarray((array >= low) & (array <= high))
+    if source == "c":
+        return _same_floats(array.real, converted.real) & _same_floats(array.imag, converted.imag)
+    if source == "f":
+        return _same_floats(array, converted.real)
+    real: NDArray[np.float64] = converted.real.astype(np.float64)
+    limits = np.iinfo(array.dtype)
+    inside = (real >= float(limits.min)) & (real < float(limits.max + 1))
+    return np.asarray(inside & (np.where(inside, real, 0).astype(array.dtype) == array))
 
 
-def _fits_rounded(array: NDArray[Any], converted: NDArray[Any]) -> NDArray[np.bool_]:
-    kept: NDArray[np.bool_] = np.isfinite(converted) | ~np.isfinite(array)
-    return kept
+def _same_floats(array: NDArray[Any], converted: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray((converted == array) | ((converted != converted) & (array != array)))
+
+
+_PYTHON_KINDS: Mapping[str, tuple[type, ...]] = {
+    "b": (bool, np.bool_),
+    "i": (int, np.integer),
+    "u": (int, np.integer),
+    "f": (int, float, np.integer, np.floating),
+    "c": (int, float, complex, np.number),
+}
 
 
 def _from_objects(values: Any, target: np.dtype[Any], column: str) -> NDArray[Any]:
-    """Converts Python numbers that NumPy has no common dtype for, such as 2**63 beside -1."""
-    flat = list(values)
-    for row, value in enumerate(flat):
-        if target.kind in "iu" and isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-            info = np.iinfo(target)
-            if info.min <= value <= info.max:
-                continue
-        elif (target.kind in "fc" and isinstance(value, (int, float, np.floating))) or (
-            target.kind in "iu" and isinstance(value, list)
-        ):
-            continue
-        raise InvalidInputError(
-            f"column {column!r}, row {row} of the values: {value!r} does not fit {target.name} exactly",
-            column=column,
-            row=row,
+    """Converts Python numbers, one by one where they are not all of the column's own kind."""
+    if isinstance(values, (str, bytes, bytearray, Mapping, set, frozenset)):
+        raise InvalidTypeError(
+            f"the values for column {column!r} are {type(values).__name__}; expected a list or array", column=column
         )
-    return np.array(flat, target)
+    try:
+        objects = np.array(values, dtype=object)
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError(f"the values for column {column!r} form no array: {error}", column=column) from None
+    flat = objects.reshape(-1).tolist()
+    kinds = set(map(type, flat))
+    if (kinds == {int} and target.kind in "iu") or (kinds == {bool} and target.kind == "b"):
+        try:
+            return np.array(flat, target).reshape(objects.shape)
+        except OverflowError:
+            pass  # found again below, with its row
+    width = max(1, len(flat) // max(1, len(objects))) if objects.ndim else 1
+    converted = [_element(value, target, column, number // width) for number, value in enumerate(flat)]
+    return np.array(converted, target).reshape(objects.shape)
+
+
+def _element(value: Any, target: np.dtype[Any], column: str, row: int) -> Any:
+    """Returns one number if it fits; Python floats are rounded, but not to infinity."""
+    if not isinstance(value, _PYTHON_KINDS[target.kind]) or (isinstance(value, bool) and target.kind != "b"):
+        raise refused(InvalidTypeError, column, row, f"{_shown(value)} does not fit {target.name}")
+    try:
+        with np.errstate(over="ignore"):
+            element: Any
+            if isinstance(value, (bool, np.bool_)):
+                element, good = bool(value), True
+            elif isinstance(value, (int, np.integer)):
+                element = target.type(int(value))
+                good = bool(np.isfinite(element)) and int(element.real) == int(value)
+            elif isinstance(value, (float, complex)):
+                element = target.type(value)
+                good = bool(np.isfinite(element) or not np.isfinite(value))
+            else:
+                element = np.asarray(value).astype(target)
+                good = bool(_fits(np.asarray(value), element).all())
+    except OverflowError:
+        good = False
+    if not good:
+        raise refused(InvalidInputError, column, row, f"{_shown(value)} does not fit {target.name} exactly")
+    return element
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _as_native(data: Rows, dtype: str, shape: tuple[Any, ...]) -> NDArray[Any]:
@@ -176,7 +242,7 @@ def _encode_varying(type_: types.Array, values: object, column: str) -> Streams:
     rows: list[bytes] = []
     shapes: list[tuple[int, ...]] = []
     for row, value in enumerate(_items(values, column)):
-        array = exact_array(value, type_.dtype, column)
+        array = _inner_array(value, type_.dtype, column, row)
         sizes = array.shape
         if len(sizes) != len(type_.shape) or any(
             want is not None and want != size for want, size in zip(type_.shape, sizes, strict=True)
@@ -213,7 +279,7 @@ def _encode_each(values: object, column: str, encode: Callable[[Any], Any]) -> R
         try:
             rows.append(encode(value))
         except InvalidInputError as error:
-            raise type(error)(f"column {column!r}, row {row} of the values: {error}", column=column, row=row) from None
+            raise refused(type(error), column, row, str(error)) from None
     return Rows.from_list(rows)
 
 
@@ -238,7 +304,7 @@ def _encode_text(value: object) -> bytes:
 def _encode_bytes(value: object) -> bytes | bytearray | memoryview:
     if not isinstance(value, (bytes, bytearray, memoryview)):
         raise InvalidTypeError(f"{value!r} is not a byte string")
-    return value.cast("B") if isinstance(value, memoryview) else value
+    return value.tobytes() if isinstance(value, memoryview) else value
 
 
 def _decode_text(row: memoryview) -> str:
@@ -255,7 +321,14 @@ def _encode_nullable(type_: types.Nullable, values: object, column: str) -> Stre
     else:
         items = list(_items(values, column))
         present = np.array([item is not None for item in items], np.uint8)
-        streams = encode_values(type_.of, [item for item in items if item is not None], column)
+        try:
+            streams = encode_values(type_.of, [item for item in items if item is not None], column)
+        except InvalidInputError as error:
+            if error.row is None:
+                raise
+            # The row was counted among those that have a value.
+            row = int(np.flatnonzero(present)[error.row])
+            raise refused(type(error), column, row, error.reason or str(error)) from None
         if not present.all():
             streams = {name: _spread(rows, present) for name, rows in streams.items()}
     return {**streams, MASK: Rows.fixed(present, len(present), 1)}

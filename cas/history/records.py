@@ -84,6 +84,8 @@ def read_payload(payload: Payload, nodes: Nodes) -> bytes:
     """Returns the bytes of a payload field."""
     if isinstance(payload, bytes):
         return payload
+    if payload.rows != 1:
+        raise CorruptedError(f"a field in a stream has {payload.rows} rows where 1 is expected", blob=None)
     return bytes(StreamReader(nodes, payload, _PAYLOAD_LAYOUT).read(0, 1).row(0))
 
 

@@ -65,4 +65,6 @@ class RowMap:
         runs = np.frombuffer(data, "<u8").reshape(-1, 3)
         if (runs >> np.uint64(48)).any():
             raise CorruptedError(f"the row map of {what} has impossible counts", blob=what)
+        if (runs[1:, 0] == 0).any() or ((runs[:-1, 1:] == 0).all(axis=1)).any() or (runs == 0).all(axis=1).any():
+            raise CorruptedError(f"the row map of {what} is not in its shortest form", blob=what)
         return cls(runs.astype(np.int64))

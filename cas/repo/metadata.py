@@ -22,7 +22,8 @@ def scope_key(dataset: bytes, branch: str, column: str | None) -> bytes:
 def _key(scope: bytes, key: object) -> bytes:
     if not isinstance(key, str):
         raise InvalidTypeError(f"metadata key {key!r} is not valid: expected text")
-    return scope + hash_name(cbor.encode_value(key))
+    cbor.encode_value(key)  # refuses what is no Unicode text
+    return scope + hash_name(key.encode())
 
 
 def get_value(view: View, scope: bytes, key: object) -> Any:

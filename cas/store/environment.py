@@ -20,6 +20,7 @@ SEGMENTS: Final = "segments"
 INDEX: Final = "index"
 _DATABASES: Final = (SEGMENTS, INDEX, *TABLES)
 _MAX_READERS: Final = 1024
+_MAX_MISSING_PAGES: Final = 16
 _FIRST_MAP_BYTES: Final = 1 << 40
 _LEAST_MAP_BYTES: Final = 1 << 26
 
@@ -63,6 +64,7 @@ class Environment:
         self.databases: dict[str, Any] = {}
         try:
             with mapped_errors(path):
+                self._check_length()
                 if not self.read_only:
                     self._env.reader_check()
                 for name in _DATABASES:
@@ -70,6 +72,24 @@ class Environment:
         except BaseException:
             self.close()
             raise
+
+    def _check_length(self) -> None:
+        """Refuses a file that is cut off: reading its map beyond the end would kill the process.
+
+        LMDB itself may leave out a few unused pages at the end; they are added, as a hole.
+        """
+        page = int(self._env.stat()["psize"])
+        expected = (int(self._env.info()["last_pgno"]) + 1) * page
+        found = os.stat(self.path / "data.mdb").st_size
+        if found >= expected:
+            return
+        if self.read_only or expected - found > _MAX_MISSING_PAGES * page:
+            raise CorruptedError(
+                f"the database in {self.path} is cut off: it has {found} bytes where {expected} are in use; "
+                f"restore it from a copy",
+                blob=str(self.path / "data.mdb"),
+            )
+        os.truncate(self.path / "data.mdb", expected)
 
     def _database(self, name: bytes) -> Any:
         try:

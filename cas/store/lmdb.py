@@ -198,8 +198,9 @@ class LmdbView:
 
 def _seek_last(cursor: Any, prefix: bytes) -> bool:
     """Moves the cursor to the last key that begins with the prefix, or is before it."""
-    bound = (int.from_bytes(prefix, "big") + 1).to_bytes(len(prefix) + 1, "big")
-    if prefix and not bound[0] and cursor.set_range(bound[1:]):
+    # The least key after all of them: the prefix without its 0xFF bytes at the end, the last byte one up.
+    stem = prefix.rstrip(b"\xff")
+    if stem and cursor.set_range(stem[:-1] + bytes([stem[-1] + 1])):
         return bool(cursor.prev())
     return bool(cursor.last())
 

@@ -39,13 +39,19 @@ class StreamRef:
     def from_record(cls, record: object, what: str) -> StreamRef:
         """Returns the reference in a record; ``what`` names the record in the error."""
         match record:
-            case [root, int(rows), int(size_bytes)] if rows >= 0 and size_bytes >= 0:
-                if (root is None and rows == size_bytes == 0) or (isinstance(root, bytes) and len(root) == HASH_BYTES):
+            case [None, 0, 0]:
+                return EMPTY_STREAM
+            case [bytes(root), int(rows), int(size_bytes)] if len(root) == HASH_BYTES and rows > 0 <= size_bytes:
+                if type(rows) is type(size_bytes) is int:
                     return cls(root, rows, size_bytes)
         raise CorruptedError(f"{what} holds an invalid stream reference", blob=what)
 
 
 EMPTY_STREAM = StreamRef(None, 0, 0)
+
+
+def _unfinished(row: int) -> CorruptedError:
+    return CorruptedError(f"row {row} begins with pieces that no last piece completes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +138,13 @@ class TreeReader:
         extent_start = leaf.extent_start + (int(node.extents[index - 1]) if index else 0)
         extent_stop = leaf.extent_start + int(node.extents[index])
         before_is_piece = node.entries.rows[index - 1] == 0 if index else leaf.extent_start > 0
-        if row_stop - row_start == 1 and before_is_piece:
-            extent_start = self._end_of_row(row - 1)
+        if row_stop - row_start == 1:
+            if before_is_piece:
+                extent_start = self._end_of_row(row - 1)
+        elif index and before_is_piece:
+            raise _unfinished(row)
+        if row_stop == self.ref.rows and extent_stop != self.ref.extent:
+            raise _unfinished(row_stop)
         return Span(extent_start, extent_stop, row_start, row_stop)
 
     def _end_of_row(self, row: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, find_cuts, stands_alone
 from cas.codec.rows import Ints, Rows, frame_group, unframe_group
+from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob
 from cas.store.gate import BlobWriter, split_hashes
 from cas.tree.edit import Keep, Part, build_tree
@@ -135,6 +136,8 @@ def _decode_varying(payloads: list[bytes], counts: Ints) -> Rows:
 
     for payload, count in zip(payloads, counts.tolist(), strict=True):
         if count > 1:
+            if open_row:
+                break
             close()
             groups.append(unframe_group(payload, count, None))
             continue
@@ -143,6 +146,8 @@ def _decode_varying(payloads: list[bytes], counts: Ints) -> Rows:
         if count == 1:
             lengths.append(open_row)
             open_row = 0
+    if open_row:
+        raise CorruptedError("a row of several pieces has no last piece")
     close()
     return Rows.concat(groups, None)
 

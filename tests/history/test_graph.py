@@ -1,0 +1,130 @@
+"""The graph of versions: ancestors at any depth against a walk, in few look-ups."""
+
+import math
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from cas.codec import cbor
+from cas.errors import CorruptedError
+from cas.hashing import hash_chunk
+from cas.history.graph import VersionEntry, ancestor_at, find_entry, get_entry, new_entry, skip_depth
+from cas.store.contract import VERSIONS, Transaction, View
+from cas.store.memory import MemoryStore
+
+LENGTH = 2000
+
+
+def name_of(depth: int) -> bytes:
+    return hash_chunk(b"version %d" % depth)
+
+
+class CountingView:
+    """A view of the table of versions that counts look-ups."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.count = 0
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        self.count += 1
+        return self._view.get(table, key)
+
+
+@pytest.fixture(scope="module")
+def chain() -> MemoryStore:
+    """A chain of 2,000 versions after the first; version ``n`` is at depth ``n``."""
+    store = MemoryStore()
+
+    def build(txn: Transaction) -> None:
+        for depth in range(LENGTH + 1):
+            parents = (name_of(depth - 1),) if depth else ()
+            txn.put(VERSIONS, name_of(depth), new_entry(txn, parents, 10 * depth).encode())
+
+    store.write(build)
+    return store
+
+
+@pytest.fixture
+def view(chain: MemoryStore) -> Iterator[CountingView]:
+    with chain.read() as opened:
+        yield CountingView(opened)
+
+
+def test_entries_say_where_they_stand(view: CountingView) -> None:
+    for depth in range(0, LENGTH + 1, 7):
+        entry = get_entry(view, name_of(depth))
+        jump = name_of(skip_depth(depth)) if depth else None
+        parents = (name_of(depth - 1),) if depth else ()
+        assert entry == VersionEntry(10 * depth, depth, depth, jump, parents)
+
+
+def test_ancestors_are_those_of_a_walk(view: CountingView) -> None:
+    random_ = random.Random(1)
+    pairs = [(LENGTH, depth) for depth in range(LENGTH + 1)]
+    pairs += [(below, random_.randrange(below + 1)) for below in random_.choices(range(LENGTH + 1), k=1000)]
+    for below, depth in pairs:
+        assert ancestor_at(view, name_of(below), depth) == name_of(depth)
+
+
+def test_an_ancestor_takes_a_logarithmic_number_of_look_ups(view: CountingView) -> None:
+    bound = 4 * math.ceil(math.log2(LENGTH))
+    for below in (LENGTH, LENGTH - 1, 1023, 1024, 1025):
+        for depth in range(0, below, 11):
+            view.count = 0
+            ancestor_at(view, name_of(below), depth)
+            assert view.count <= bound
+
+
+def test_a_new_version_takes_a_logarithmic_number_of_look_ups(view: CountingView) -> None:
+    entry = new_entry(view, (name_of(LENGTH),), 0)
+    assert (entry.depth, entry.generation) == (LENGTH + 1, LENGTH + 1)
+    assert view.count <= 4 * math.ceil(math.log2(LENGTH))
+
+
+def test_jumps_lead_back_and_never_ahead() -> None:
+    assert skip_depth(0) == skip_depth(1) == 0
+    assert all(0 <= skip_depth(depth) < depth for depth in range(1, 100_000))
+
+
+def test_a_merge(chain: MemoryStore) -> None:
+    """Depth counts first parents, generation the longest way."""
+    with chain.read() as opened:
+        merge = new_entry(opened, (name_of(3), name_of(500)), 0)
+        assert (merge.depth, merge.generation, merge.jump) == (4, 501, name_of(skip_depth(4)))
+        assert merge.parents == (name_of(3), name_of(500))
+        assert new_entry(opened, (), 7) == VersionEntry(7, 0, 0, None, ())
+
+
+def test_a_missing_version_is_damage(view: CountingView) -> None:
+    missing = hash_chunk(b"missing")
+    assert find_entry(view, missing) is None
+    for use in (lambda: get_entry(view, missing), lambda: new_entry(view, (missing,), 0)):
+        with pytest.raises(CorruptedError) as caught:
+            use()
+        assert caught.value.blob == missing.hex()
+
+
+HASH = bytes(32)
+GOOD = [5, 1, 1, HASH, [HASH]]
+
+
+def test_entries_come_back() -> None:
+    entry = VersionEntry.decode(cbor.encode(GOOD), "entry")
+    assert entry == VersionEntry(5, 1, 1, HASH, (HASH,))
+    assert entry.encode() == cbor.encode(GOOD)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [[], GOOD[:4], [*GOOD, 0], ["5", *GOOD[1:]], [5, 1, 1, b"short", [HASH]], [5, 1, 1, HASH, [b"short"]], {"a": 1}],
+)
+def test_damaged_entries_are_refused(record: object) -> None:
+    with pytest.raises(CorruptedError, match="the entry"):
+        VersionEntry.decode(cbor.encode(record), "the entry")
+
+
+def test_bytes_that_are_no_record_are_refused() -> None:
+    with pytest.raises(CorruptedError):
+        VersionEntry.decode(cbor.encode(GOOD)[:-1], "the entry")
