@@ -5,7 +5,8 @@
     │   ├── StoreNotFoundError
     │   ├── DatasetNotFoundError
     │   ├── VersionNotFoundError
-    │   │   └── AmbiguousRevisionError
+    │   │   ├── AmbiguousRevisionError
+    │   │   └── VersionIndexError (IndexError)
     │   ├── BranchNotFoundError
     │   ├── TagNotFoundError
     │   ├── ColumnNotFoundError (KeyError)
@@ -19,6 +20,7 @@
     │   └── ColumnExistsError
     ├── ConflictError                       refresh, merge or try again
     ├── ReadOnlyError (TypeError)           open for writing
+    │   └── ReadOnlyAttributeError (AttributeError)
     ├── InvalidInputError (ValueError)      correct the input
     │   ├── InvalidTypeError (TypeError)
     │   ├── InvalidNameError
@@ -59,6 +61,10 @@ class DatasetNotFoundError(NotFoundError):
 
 class VersionNotFoundError(NotFoundError):
     """A revision names no version."""
+
+
+class VersionIndexError(VersionNotFoundError, IndexError):
+    """A number is outside of the history."""
 
 
 class AmbiguousRevisionError(VersionNotFoundError):
@@ -128,6 +134,10 @@ class ConflictError(CasError):
 
 class ReadOnlyError(CasError, TypeError):
     """A change was asked of something opened for reading only."""
+
+
+class ReadOnlyAttributeError(ReadOnlyError, AttributeError):
+    """A method that changes something was asked of an object that is open for reading only."""
 
 
 class InvalidInputError(CasError, ValueError):

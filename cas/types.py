@@ -59,6 +59,16 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name).newbyteorder("<")
 
 
+def _dtype_name(dtype: object) -> str:
+    """The format's name of a dtype, given as that or as anything that NumPy takes."""
+    try:
+        name = np.dtype(dtype).name  # type: ignore[call-overload]
+    except TypeError:
+        name = dtype
+    numpy_dtype(name)
+    return str(name)
+
+
 def _plane_bytes(dtype: str) -> int:
     """The element size for the byte-plane filter: of one real number, for complex ones too."""
     size = numpy_dtype(dtype).itemsize
@@ -149,9 +159,12 @@ class Array(Type):
 
     def __post_init__(self) -> None:
         _check_dedup(self.dedup)
-        numpy_dtype(self.dtype)
+        if isinstance(self.shape, (str, bytes)) or not hasattr(self.shape, "__iter__"):
+            raise InvalidTypeError(f"shape {self.shape!r} is not valid; expected a tuple of sizes, such as (28, 28)")
+        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         for size in self.shape:
-            if size is not None and (isinstance(size, bool) or size < 0):
+            if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
                 raise InvalidInputError(
                     f"shape {self.shape} holds {size!r}; expected sizes of 0 and more, or None where free"
                 )
@@ -195,12 +208,13 @@ class Image(Type):
 
 @dataclass(frozen=True, slots=True)
 class Nullable(Type):
-    """Another type whose rows may also be missing (``None``)."""
+    """Another type, or a name of one, whose rows may also be missing (``None``)."""
 
     of: Type
     name: ClassVar[str] = "nullable"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "of", as_type(self.of))
         if isinstance(self.of, Nullable):
             raise InvalidTypeError("a nullable type cannot be made nullable again; use it as it is")
 

@@ -346,6 +346,7 @@ NUMBERS = {
     r"weight added to `s` is above ([\d,]+)": cut.MAX_BYTES,
     r"`n >= W`, `s >= (\d+)` and `h\(i\) < T\(i\)`": cut.MIN_BYTES,
     r"`n >= W`, `s >= (\d+)` and `h\(i\) < T'\(i\)`": cut.RELAX_BYTES,
+    r"`n >= W \+ 2`, `s >= (\d+)` and `h\(i - 2\) = h\(i - 1\)`": cut.RELAX_BYTES,
     r"T\(i\) = w\(i\) \* floor\(2\^64 / (\d+)\)": cut.MEAN_BYTES,
     r"T'\(i\) = min\((\d+) \* T\(i\)": cut.RELAX_FACTOR,
     r"`W` is the window: (\d+) rows in a varying layout": cut.window_rows(None),

@@ -30,8 +30,8 @@ def run_in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """A folder with the pictures of the fixtures, as the README has it."""
-    shutil.copytree(ROOT / "fixtures/images", tmp_path / "photos")
+    """A folder with the fixtures in it, as a clone has them."""
+    shutil.copytree(ROOT / "fixtures", tmp_path / "fixtures")
     return tmp_path
 
 
@@ -73,9 +73,12 @@ def test_help_examples_run(name: str, workplace: Path) -> None:
     assert command.epilog is not None
     found = re.search(r"Example: (.*?)(?:\n\n|\Z)", command.epilog, re.DOTALL)
     assert found, f"{name} has no example"
-    if name != "init":
+    if name == "init":
+        shutil.copytree(ROOT / "fixtures/images", workplace / "photos")
+    else:
         prepared = run_in_shell(
-            "cas init lake && cas import -q photos lake/photos; cas tag lake/photos v1.0", workplace
+            "cp -r fixtures/images photos && cas init lake && cas import -q photos lake/photos; cas tag lake/photos v1.0",
+            workplace,
         )
         assert prepared.returncode == 0, prepared.stdout
     line = " ".join(found[1].split())

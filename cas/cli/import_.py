@@ -40,12 +40,15 @@ def command(
     folder level). Run again, it commits only what was added, changed or removed, and no version where nothing was.
     Files that are left out are listed; the exit code is 1 then. An import that was interrupted goes on where it was.
     """
-    with cas.open(url) if cas.exists(url) else cas.create(url) as dataset, progress("Importing", quiet=quiet) as report:
+    made = not cas.exists(url)
+    with cas.create(url) if made else cas.open(url) as dataset, progress("Importing", quiet=quiet) as report:
         result = import_folder(folder, dataset, message=message, author=author, jobs=jobs, rehash=rehash, report=report)
         rows = len(dataset)
     if as_json:
         print_json(_facts(result, rows))
     else:
+        if made:
+            click.echo(f"Made the dataset {url}")
         _print(result, rows)
     if result.skipped:
         ctx.exit(EXIT_INCOMPLETE)

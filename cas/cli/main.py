@@ -105,7 +105,7 @@ def run() -> None:
         click.echo(f"cas: {error.format_message()}", err=True)
         code = error.exit_code
     except KeyboardInterrupt:
-        click.echo("cas: interrupted; what was committed stays", err=True)
+        click.echo("cas: interrupted; nothing is lost: run the same command again to go on", err=True)
         code = _EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; keep the interpreter from complaining about it at exit.

@@ -116,6 +116,10 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right
     screen.print(table)
 
 
+def _counted(what: str, done: int, total: int) -> str:
+    return f"{what} {done:,} of {total:,}" if total else f"{what} {done:,}, counting"
+
+
 @contextmanager
 def progress(what: str, *, quiet: bool) -> Iterator[Report]:
     """Shows a progress bar with rate and time left on standard error, if that is a terminal."""
@@ -135,6 +139,6 @@ def progress(what: str, *, quiet: bool) -> Iterator[Report]:
         files = bar.add_task(what, total=None)
 
         def report(done: int, total: int, size: int, size_total: int) -> None:
-            bar.update(files, completed=size, total=size_total or None, description=f"{what} {done:,} of {total:,}")
+            bar.update(files, completed=size, total=size_total or None, description=_counted(what, done, total))
 
         yield report

@@ -25,6 +25,7 @@ from cas.errors import (
     ConflictError,
     InvalidInputError,
     InvalidTypeError,
+    ReadOnlyAttributeError,
     UncommittedChangesError,
 )
 from cas.history.records import Payload, read_payload
@@ -44,6 +45,11 @@ def default_author() -> str:
         return f"uid {os.getuid()}"
 
 
+_WRITING = frozenset(
+    {"add_column", "append", "insert", "delete", "splice", "commit", "rollback", "refresh", "tag", "flush", "adopt"}
+)
+
+
 class ReadOnlyDataset(Readable):
     """A dataset as it was at a version; it never changes.
 
@@ -58,6 +64,14 @@ class ReadOnlyDataset(Readable):
         self._version = version
         record = repository.tree(repository.version(version).tree)
         super().__init__(State(repository.nodes, record))
+
+    def __getattr__(self, name: str) -> Any:
+        state: State | None = self.__dict__.get("_state")
+        if name in _WRITING and (state is None or name not in state.columns):
+            raise ReadOnlyAttributeError(
+                f"{name!r} would change the dataset, which is open for reading only; open it with cas.open"
+            )
+        return super().__getattr__(name)
 
     @property
     def version(self) -> Version:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from cas.dataset.indexing import select
-from cas.errors import InvalidTypeError, VersionNotFoundError
+from cas.errors import InvalidTypeError, RowNotFoundError, VersionIndexError, VersionNotFoundError
 from cas.history.graph import ancestor_at, get_entry
 from cas.history.records import VersionRecord, read_payload
 from cas.history.row_map import RowMap
@@ -132,7 +132,12 @@ class History(Sequence[Version]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
             return self._version(self._resolve(index))
-        selected = select(index, self._length)
+        try:
+            selected = select(index, self._length)
+        except RowNotFoundError:
+            raise VersionIndexError(
+                f"version {index} is out of range: the history has {self._length} versions", name=index
+            ) from None
         if isinstance(selected, int):
             return self._version(self._at(selected))
         return [self._version(self._at(int(depth))) for depth in selected]

@@ -7,8 +7,8 @@ from typing import Any
 
 from cas.dataset.dataset import Dataset, ReadOnlyDataset, default_author
 from cas.dataset.history import Version
-from cas.errors import NotFoundError
-from cas.history.refs import MAIN
+from cas.errors import InvalidTypeError, NotFoundError
+from cas.history.refs import MAIN, check_column_name
 from cas.repo.commit import create_dataset
 from cas.repo.location import Url
 from cas.repo.repository import Repository, init_store, open_or_make_store, open_repository
@@ -32,7 +32,9 @@ def create(url: Url, schema: Mapping[str, Any] | None = None) -> Dataset:
     ``schema``, a dict of column names and types, the columns are added and committed too. Raises
     :class:`~cas.errors.ExistsError` where a dataset or something else is there.
     """
-    types = {name: as_type(dtype) for name, dtype in (schema or {}).items()}
+    if schema is not None and not isinstance(schema, Mapping):
+        raise InvalidTypeError(f"schema {schema!r} is not valid; expected a dict of column names and types")
+    types = {check_column_name(name): as_type(dtype) for name, dtype in (schema or {}).items()}
     repository, name = open_or_make_store(url)
     dataset = Dataset(repository, create_dataset(repository, name, default_author()), name, MAIN)
     for column, type_ in types.items():

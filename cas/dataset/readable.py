@@ -55,6 +55,14 @@ class Readable:
             return self[name]
         raise AttributeError(f"{type(self).__name__!r} has no attribute and no column {name!r}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            raise InvalidInputError(
+                f"{name!r} cannot be set on a dataset; assign the values of a column with ds[{name!r}][:] = ...",
+                column=name,
+            )
+        super().__setattr__(name, value)
+
     def __iter__(self) -> Iterator[Row]:
         for row in range(len(self)):
             yield Row(self, row)

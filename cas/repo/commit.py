@@ -101,6 +101,7 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
     Raises :class:`~cas.errors.ConflictError` where the branch is no longer at ``base``; nothing is written then.
     """
     blobs = dict(writer.held)
+    made = time.time_ns() // 1000
     nodes = Nodes(repository.gate.over(writer.held))
 
     def change(txn: Transaction) -> bytes:
@@ -119,7 +120,7 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
                     (row_map,),
                     proposal.message,
                     proposal.author,
-                    time.time_ns() // 1000,
+                    made,
                     proposal.details,
                 )
                 version = _land(txn, inside, record)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from cas.errors import InvalidInputError, InvalidTypeError
+from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
 from cas.store.lmdb import is_store
 
+_REMOTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 Url = str | os.PathLike[str]
 
 
@@ -32,6 +35,8 @@ def parse_url(url: Url) -> Location:
         raise InvalidTypeError(f"url {url!r} is not a path; expected a str or pathlib.Path")
     if not text or "\0" in text:
         raise InvalidInputError(f"url {text!r} is not a path; expected the path of a store or dataset")
+    if _REMOTE.match(text):
+        raise UnsupportedError(f"url {text!r} is not a local path; other stores are not supported yet")
     whole = _locate(text, None)
     if "@" not in text or (whole.store is not None and "@" not in whole.name):
         return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pictures import png, read_tree, write_tree
 
 import cas
 from cas.errors import InvalidInputError
+from cas.integrations.folder import checkout as checkout_module
 from cas.integrations.folder.checkout import CheckoutConflictError, CheckoutResult, checkout
 from cas.integrations.folder.importing import COLUMNS, import_folder
 
@@ -92,13 +94,33 @@ def test_a_changed_file_that_is_no_more_in_the_version_is_kept(url: Path, tmp_pa
     assert read_tree(target) == {**FILES, "c.png": b"edited"}
 
 
-def test_files_that_hold_the_content_already_are_taken_over(url: Path, tmp_path: Path) -> None:
+def test_files_that_hold_the_content_already_stay_whose_they_are(url: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
     write_tree(target, {"c.png": png(1), "a/1.png": png(1)})
     result = out(url, target)
     assert (result.written, result.unchanged) == (2, 2)
     (target / "c.png").touch()
+    (target / "a/2.png").touch()
     assert out(url, target).unchanged == 4
+    make(url, [("a/1.png", png(9))])
+    with pytest.raises(CheckoutConflictError) as caught:
+        out(url, target)
+    assert caught.value.paths == ["a/1.png"]
+    make(url, [("d.png", png(9))])
+    out(url, target)
+    assert read_tree(target) == {"a/1.png": png(1), "c.png": png(1), "d.png": png(9)}
+
+
+def test_a_checkout_that_was_killed_goes_on(url: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkout_module._Checkout, "_note", lambda *args: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            out(url, target)
+    assert out(url, target).unchanged == 4
+    make(url, [("c.png", png(7))])
+    out(url, target)
+    assert read_tree(target) == {"c.png": png(7)}
 
 
 def test_deleted_files_are_written_again(url: Path, tmp_path: Path) -> None:

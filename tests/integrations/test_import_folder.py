@@ -16,6 +16,7 @@ from pictures import png, write_tree
 import cas
 from cas.errors import InvalidInputError
 from cas.integrations.folder import importing, reading, scan
+from cas.integrations.folder.checkout import checkout
 from cas.integrations.folder.importing import ImportResult, import_folder
 from cas.integrations.folder.scan import FoundFile, Skipped, scan_folder
 
@@ -209,13 +210,6 @@ def test_what_cannot_be_imported_is_reported_by_name_and_reason(folder: Path, tm
     assert result.added == len(FILES)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser can read everything")
-def test_unreadable_files_are_reported(folder: Path, tmp_path: Path) -> None:
-    (folder / "top.png").chmod(0)
-    result = run(folder, tmp_path / "ds")
-    assert result.skipped == [Skipped("top.png", "the file cannot be read: Permission denied")]
-
-
 def test_a_file_that_fails_to_be_read_is_left_out(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +224,44 @@ def test_a_file_that_fails_to_be_read_is_left_out(
     result = run(folder, tmp_path / "ds")
     assert result.skipped == [Skipped("top.png", "the file cannot be read: Permission denied")]
     assert result.added == len(FILES) - 1
+
+
+def test_rows_of_what_cannot_be_looked_at_are_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder, tmp_path / "ds")
+    real_scandir, real_open = os.scandir, os.open
+
+    def no_directory(path: bytes) -> object:
+        if os.fsencode(path).endswith(b"/a/"):
+            raise PermissionError(13, "Permission denied")
+        return real_scandir(path)
+
+    def no_file(path: object, *args: object, **options: object) -> int:
+        if str(path).endswith("top.png"):
+            raise OSError(5, "Input/output error")
+        return real_open(path, *args, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(os, "scandir", no_directory)
+    monkeypatch.setattr(reading.os, "open", no_file)
+    (folder / "b/1.png").unlink()
+    result = run(folder, tmp_path / "ds", rehash=True)
+    assert result.counts() == {"added": 0, "changed": 0, "removed": 1, "unchanged": 5}
+    assert [(item.path, item.reason) for item in result.skipped] == [
+        ("a/", "the directory cannot be read: Permission denied; its 3 rows are kept as they were"),
+        ("top.png", "the file cannot be read: Input/output error; its row is kept as it was"),
+    ]
+    monkeypatch.undo()
+    assert run(folder, tmp_path / "ds").unchanged == 5
+
+
+def test_what_a_checkout_keeps_in_the_folder_is_no_image_and_not_mentioned(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "ds")
+    with cas.open_read_only(tmp_path / "ds") as ds:
+        checkout(ds, tmp_path / "out")
+    assert (tmp_path / "out/.cas-checkout").exists()
+    result = run(tmp_path / "out", tmp_path / "ds")
+    assert (result.skipped, result.made_version, result.unchanged) == ([], False, 6)
 
 
 @pytest.mark.parametrize("when", ["before", "while"])

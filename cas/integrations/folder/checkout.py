@@ -27,6 +27,7 @@ from cas.integrations.folder.scan import Skipped
 from cas.tree.stream import StreamReader, row_key
 from cas.types import DATA
 
+_UNKNOWN: Final = -1
 _PLANNED: Final = 1
 _MISSING: Final = 2
 _BATCH_ROWS: Final = 1024
@@ -186,7 +187,9 @@ class _Checkout:
         if known is not None and stat.S_ISREG(status.st_mode) and known.fits(status):
             return known.key != wanted.key
         if self._holds(wanted.path, status, wanted.key):
-            self._manifest.put(wanted.path, WrittenFile(wanted.key, status.st_size, status.st_mtime_ns))
+            # A file of somebody else that is as it should be stays theirs.
+            if known is not None:
+                self._manifest.put(wanted.path, WrittenFile(wanted.key, status.st_size, status.st_mtime_ns))
             return False
         if known is None or not self._holds(wanted.path, status, known.key):
             self._conflicts.append(wanted.path)
@@ -213,8 +216,8 @@ class _Checkout:
         shown = ", ".join(repr(path) for path in self._conflicts[:_SHOWN])
         more = f" and {len(self._conflicts) - _SHOWN} more" if len(self._conflicts) > _SHOWN else ""
         raise CheckoutConflictError(
-            f"{len(self._conflicts)} files in {self._folder.path} were not written by a checkout, or changed since: "
-            f"{shown}{more}; move them away, or use force to replace them. Nothing was written",
+            f"files in {self._folder.path} were not written by a checkout, or changed since: {shown}{more}; "
+            f"move them away, or replace them with --force (force=True). Nothing was written",
             paths=self._conflicts,
         )
 
@@ -237,6 +240,10 @@ class _Checkout:
             for batch in _batches(rows, sizes):
                 paths = decode_values(self._paths.type, self._paths.take(batch))
                 keys = [next(self._images.row_keys(row, row + 1)) for row in batch.tolist()]
+                for path, key in zip(paths, keys, strict=True):
+                    # Noted before it is written: a file that is found after a crash is known as ours.
+                    self._manifest.put(path, WrittenFile(key, _UNKNOWN, _UNKNOWN))
+                self._manifest.save()
                 for path, key, outcome in zip(
                     paths, keys, pool.map(self._write_one, paths, self._contents(batch, sizes)), strict=True
                 ):
@@ -259,6 +266,7 @@ class _Checkout:
     def _note(self, path: str, key: bytes, outcome: os.stat_result | OSError) -> None:
         if isinstance(outcome, OSError):
             self._result.skipped.append(Skipped(path, f"it cannot be written: {outcome.strerror}"))
+            self._manifest.remove(path)
             return
         self._manifest.put(path, WrittenFile(key, outcome.st_size, outcome.st_mtime_ns))
         self._result.written += 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cas.errors import InvalidInputError
+from cas.integrations.folder.scan import OWN_PREFIX
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _TEMPORARY: Final = ".cas-writing-"
@@ -32,7 +33,7 @@ def split_path(path: str) -> tuple[list[str], str]:
     for part in parts:
         if part in ("", ".", "..") or "\0" in part or len(part.encode()) > 255:
             raise UnsafePathError(f"path {path!r} is not safe to write: a part of it is {part[:40]!r}")
-    if parts[0].startswith(".cas-"):
+    if any(part.startswith(os.fsdecode(OWN_PREFIX)) for part in parts):
         raise UnsafePathError(f"path {path!r} is not safe to write: names with .cas- are kept for the checkout itself")
     return parts[:-1], parts[-1]
 

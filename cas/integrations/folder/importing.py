@@ -212,29 +212,38 @@ class _Import:
         items = read_in_order(
             self._folder, scan_folder(self._folder), self._wanted_by(self._rows()), jobs=self._jobs, spool=spool
         )
-        rows = self._rows()
-        old = next(rows, None)
+        rows = _Ahead(self._rows())
         for item in items:
             if isinstance(item, Skipped):
-                self._result.skipped.append(item)
+                self._skip(item, rows)
                 continue
             file = item if isinstance(item, FoundFile) else item.file
             key = file.path.encode()
-            while old is not None and old.key < key:
-                self._stage.remove(old.row + self._shift)
-                old = next(rows, None)
-            position = (self._old.rows if old is None else old.row) + self._shift
-            if old is not None and old.key == key:
-                self._meet(item, file, position, old)
-                old = next(rows, None)
-            else:
-                self._meet(item, file, position, None)
+            self._remove_before(key, rows)
+            old = rows.take() if rows.key == key else None
+            row = old.row if old is not None else rows.row(self._old.rows)
+            self._meet(item, file, row + self._shift, old)
             self._done += 1
             self._done_bytes += file.size_bytes
             self._report(self._done, self._totals[0], self._done_bytes, self._totals[1])
-        while old is not None:
-            self._stage.remove(old.row + self._shift)
-            old = next(rows, None)
+        self._remove_before(None, rows)
+
+    def _skip(self, item: Skipped, rows: _Ahead) -> None:
+        """Leaves something out. Rows of what could not be looked at are kept: nobody knows that it is gone."""
+        kept = 0
+        if item.unknown:
+            key = b"" if item.path == "." else item.path.encode()
+            self._remove_before(key, rows)
+            while rows.key is not None and (rows.key == key or (rows.key.startswith(key) and key[-1:] in (b"", b"/"))):
+                rows.take()
+                kept += 1
+        what = {0: "", 1: "; its row is kept as it was"}.get(kept, f"; its {kept:,} rows are kept as they were")
+        self._result.skipped.append(Skipped(item.path, item.reason + what))
+
+    def _remove_before(self, key: bytes | None, rows: _Ahead) -> None:
+        """Stages the removal of rows whose paths come before ``key``, or of all that are left."""
+        while rows.key is not None and (key is None or rows.key < key):
+            self._stage.remove(rows.take().row + self._shift)
 
     def _rows(self) -> Iterator[_OldRow]:
         last = b""
@@ -364,6 +373,30 @@ class _OldRow:
     row: int
     key: bytes
     mark: bytes
+
+
+class _Ahead:
+    """Rows in order, of which the next one can be looked at."""
+
+    def __init__(self, rows: Iterator[_OldRow]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    @property
+    def key(self) -> bytes | None:
+        """The path of the next row, or None after the last."""
+        return None if self._next is None else self._next.key
+
+    def row(self, default: int) -> int:
+        """Returns the number of the next row."""
+        return default if self._next is None else self._next.row
+
+    def take(self) -> _OldRow:
+        """Returns the next row and goes on."""
+        row = self._next
+        assert row is not None
+        self._next = next(self._rows, None)
+        return row
 
 
 class _Stage:

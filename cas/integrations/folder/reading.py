@@ -115,11 +115,11 @@ def _read(folder: Path, file: FoundFile, spool: Path) -> ReadFile | Skipped:
         content = _read_content(folder, file, spool)
         image_format(content)
     except _Unusable as reason:
-        return Skipped(file.path, str(reason))
+        return Skipped(file.path, str(reason), unknown=True)
     except NotAnImageError as error:
         return Skipped(file.path, f"it is no image: {error}")
     except OSError as error:
-        return Skipped(file.path, f"the file cannot be read: {error.strerror}")
+        return Skipped(file.path, f"the file cannot be read: {error.strerror}", unknown=True)
     return ReadFile(file, content)
 
 

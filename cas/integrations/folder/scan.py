@@ -13,6 +13,8 @@ from typing import IO, Final
 
 from cas.store.lmdb import is_store
 
+OWN_PREFIX: Final = b".cas-"
+"""Names that a checkout keeps for its own files, in any folder that it writes to."""
 _NAMES_IN_MEMORY: Final = 400_000
 _READ_BYTES: Final = 1 << 20
 
@@ -33,6 +35,8 @@ class Skipped:
 
     path: str
     reason: str
+    unknown: bool = False
+    """Whether what is there could not be told, so that rows of it are kept as they are."""
 
 
 def identity_of(status: os.stat_result) -> tuple[int, int, int, int, int]:
@@ -53,7 +57,7 @@ def _scan(root: bytes, below: bytes) -> Iterator[FoundFile | Skipped]:
         for name in _sorted_names(os.path.join(root, below)):
             yield from _look_at(root, below + name)
     except OSError as error:
-        yield Skipped(_printable(below or b"."), f"the directory cannot be read: {error.strerror}")
+        yield Skipped(_printable(below or b"."), f"the directory cannot be read: {error.strerror}", unknown=True)
 
 
 def _look_at(root: bytes, path: bytes) -> Iterator[FoundFile | Skipped]:
@@ -73,7 +77,7 @@ def _look_at(root: bytes, path: bytes) -> Iterator[FoundFile | Skipped]:
     try:
         status = os.lstat(os.path.join(root, path))
     except OSError as error:
-        yield Skipped(text, f"the file cannot be read: {error.strerror}")
+        yield Skipped(text, f"the file cannot be read: {error.strerror}", unknown=True)
         return
     if stat.S_ISREG(status.st_mode):
         yield FoundFile(text, status.st_size, identity_of(status))
@@ -93,6 +97,8 @@ def _sorted_names(directory: bytes) -> Iterator[bytes]:
     runs: list[Iterator[bytes]] = []
     with os.scandir(directory) as entries:
         for entry in entries:
+            if entry.name.startswith(OWN_PREFIX):
+                continue
             names.append(entry.name + b"/" if entry.is_dir(follow_symlinks=False) else entry.name)
             if len(names) >= _NAMES_IN_MEMORY:
                 runs.append(_spill(sorted(names)))
