@@ -46,7 +46,9 @@ def encode_image(value: object) -> Bytes:
     Raises :class:`~cas.errors.InvalidInputError` for bytes that are no image, and for arrays that PNG does not hold
     exactly.
     """
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, memoryview):
+        value = value.tobytes()
+    if isinstance(value, (bytes, bytearray)):
         try:
             image_format(value)
         except NotAnImageError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from cas.codec.values import Streams
 from cas.dataset.indexing import Selection
 from cas.dataset.pieces import Inserted, Pieces, row_map_of
 from cas.dataset.state import ColumnState, State
-from cas.errors import InvalidInputError
+from cas.errors import CorruptedError, InvalidInputError
 from cas.hashing import Kind
 from cas.history.records import encode_tree, read_payload, write_payload
 from cas.history.row_map import RowMap
@@ -53,17 +54,19 @@ class Draft:
 
     def append(self, values: Encoded, count: int) -> None:
         """Stages rows at the end."""
-        self.state.append(_own(values), count)
-        self._row_pieces.append(Inserted(count))
-        self._after_change()
+        with self._whole():
+            self.state.append(_own(values), count)
+            self._row_pieces.append(Inserted(count))
+            self._settle_if_large()
 
     def splice(self, edits: Sequence[RowEdit]) -> None:
         """Stages replacements of rows ``start`` to ``stop`` by ``count`` new ones, in ascending order."""
         if not edits:
             return
-        self.state.splice([(start, stop, new and _own(new), count) for start, stop, new, count in edits])
-        self._row_pieces.splice([(start, stop, Inserted(count)) for start, stop, _, count in edits])
-        self._after_change()
+        with self._whole():
+            self.state.splice([(start, stop, new and _own(new), count) for start, stop, new, count in edits])
+            self._row_pieces.splice([(start, stop, Inserted(count)) for start, stop, _, count in edits])
+            self._settle_if_large()
 
     def assign(self, column: ColumnState, selected: Selection, streams: Streams) -> None:
         """Stages new values for the selected rows of a column; the last one counts where a row is named twice."""
@@ -85,11 +88,26 @@ class Draft:
             edits.append((start, stop, {name: rows.slice(done, upto) for name, rows in streams.items()}))
             done = upto
         if edits:
-            column.splice(edits)
-            self._after_change()
+            with self._whole():
+                column.splice(edits)
+                self._settle_if_large()
 
-    def _after_change(self) -> None:
-        self.changed = True
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Makes a change whole or not at all, whatever is raised in it."""
+        state, rows, changed = self.state.save(), self._row_pieces.save(), self.changed
+        try:
+            yield
+            self.changed = True
+        except BaseException:
+            self.state.restore(state)
+            self._row_pieces.restore(rows)
+            self.changed = changed
+            # What the writer holds by now may be the caller's memory, which need not stay as it is.
+            self._writer.own()
+            raise
+
+    def _settle_if_large(self) -> None:
         if self.state.staged_bytes >= DIRECT_BYTES or self.state.crowded:
             self.state.settle(self._writer)
             self._writer.own()
@@ -134,9 +152,12 @@ class Draft:
 
     def adopt(self, id_: bytes, session: Session) -> None:
         """Takes over the rows of a session that began at the same base."""
-        runs = RowMap.decode(read_payload(session.row_map, self._nodes), "session").runs
-        self.state = State(self._nodes, self._repository.tree(session.tree))
-        self._row_pieces = _pieces_of(runs, self._base_rows)
+        row_map = RowMap.decode(read_payload(session.row_map, self._nodes), "session")
+        state = State(self._nodes, self._repository.tree(session.tree))
+        if (row_map.parent_rows, row_map.rows) != (self._base_rows, state.rows):
+            raise CorruptedError("the row map of the uncommitted rows does not fit them", blob=session.tree.hex())
+        self.state = state
+        self._row_pieces = _pieces_of(row_map.runs, self._base_rows)
         self._session = id_
         self._since = session.since
         self.changed = True

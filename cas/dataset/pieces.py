@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from cas.history.row_map import RowMap
 from cas.tree.stream import KeepRows
@@ -51,6 +51,15 @@ class Pieces(Generic[New]):
     def __iter__(self) -> Iterator[KeepRows | New]:
         return iter(self._pieces)
 
+    def save(self) -> tuple[list[Any], int, int, bool]:
+        """Returns what :meth:`restore` needs to undo later changes; constant cost."""
+        return self._pieces, len(self._pieces), self._rows, self.edited
+
+    def restore(self, saved: tuple[list[Any], int, int, bool]) -> None:
+        """Goes back to a saved state."""
+        self._pieces, count, self._rows, self.edited = saved
+        del self._pieces[count:]
+
     @property
     def count(self) -> int:
         """How many pieces there are."""
@@ -60,7 +69,14 @@ class Pieces(Generic[New]):
         """Adds rows at the end, at constant cost."""
         self.edited = True
         self._rows += len(new)
-        if len(new):
+        if not len(new):
+            return
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(new, Inserted) and isinstance(last, Inserted):
+            # In a new list, for a saved state must not see the change.
+            merged: Any = Inserted(len(last) + len(new))
+            self._pieces = [*self._pieces[:-1], merged]
+        else:
             self._pieces.append(new)
 
     def splice(self, edits: Sequence[Edit[New]]) -> None:
@@ -71,8 +87,8 @@ class Pieces(Generic[New]):
         """
         if not edits:
             return
-        self.edited = True
-        old, self._pieces, self._rows = self._pieces, [], 0
+        old = self._pieces
+        self._pieces, self._rows, self.edited = [], 0, True
         position = 0
         source = iter(old)
         piece: KeepRows | New | None = next(source, None)
@@ -103,6 +119,9 @@ class Pieces(Generic[New]):
         last = self._pieces[-1] if self._pieces else None
         if isinstance(piece, KeepRows) and isinstance(last, KeepRows) and last.stop == piece.start:
             self._pieces[-1] = KeepRows(last.start, piece.stop)
+        elif isinstance(piece, Inserted) and isinstance(last, Inserted):
+            merged: Any = Inserted(len(last) + len(piece))
+            self._pieces[-1] = merged
         else:
             self._pieces.append(piece)
 

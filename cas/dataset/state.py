@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from cas.codec.rows import Ints, Rows
 from cas.codec.values import Streams
 from cas.dataset.pieces import Pieces
+from cas.errors import StoreError
 from cas.history.records import EMPTY_METADATA, ColumnRecord, Payload, TreeRecord
 from cas.store.gate import BlobWriter
 from cas.tree.node import Nodes
@@ -89,6 +91,15 @@ class StreamState:
             position += len(piece)
         return Rows.concat(found, self.layout.row_bytes).take(inverse)
 
+    def save(self) -> tuple[Any, ...]:
+        """Returns what :meth:`restore` needs to undo later changes."""
+        return self.reader, self._pieces, self._pieces.save(), self.staged_bytes
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Goes back to a saved state."""
+        self.reader, self._pieces, pieces, self.staged_bytes = saved
+        self._pieces.restore(pieces)
+
     def settle(self, writer: BlobWriter) -> StreamRef:
         """Turns staged edits into a tree, handing its blobs to the writer, and returns it."""
         if self._pieces.edited:
@@ -156,18 +167,34 @@ class State:
             column.splice([(start, stop, None if new is None else new[name]) for start, stop, new, _ in edits])
         self.rows += sum(count - (stop - start) for start, stop, _, count in edits)
 
+    def save(self) -> tuple[Any, ...]:
+        """Returns what :meth:`restore` needs to undo later changes of rows."""
+        return self.rows, [(stream, stream.save()) for stream in self._streams()]
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Goes back to a saved state."""
+        self.rows, streams = saved
+        for stream, state in streams:
+            stream.restore(state)
+
+    def _streams(self) -> Iterator[StreamState]:
+        for column in self.columns.values():
+            yield from column.streams.values()
+
     @property
     def staged_bytes(self) -> int:
         """The bytes of staged rows that are held in memory."""
-        return sum(stream.staged_bytes for column in self.columns.values() for stream in column.streams.values())
+        return sum(stream.staged_bytes for stream in self._streams())
 
     @property
     def crowded(self) -> bool:
         """Whether some stream has so many pieces that they had better be settled."""
-        return any(stream.crowded for column in self.columns.values() for stream in column.streams.values())
+        return any(stream.crowded for stream in self._streams())
 
     def settle(self, writer: BlobWriter) -> TreeRecord:
         """Turns staged edits into trees and returns the record of the table."""
+        if any(len(stream) != self.rows for stream in self._streams()):
+            raise StoreError("the staged rows of the columns are out of step; roll back and stage them again")
         columns = tuple(
             ColumnRecord(
                 column.name,

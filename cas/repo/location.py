@@ -52,5 +52,6 @@ def _locate(text: str, revision: str | None) -> Location:
     path = Path(os.path.abspath(Path(text).expanduser()))
     for candidate in (path, *path.parents):
         if is_store(candidate):
-            return Location(path, candidate, path.relative_to(candidate).as_posix().removeprefix("."), revision)
+            name = "" if path == candidate else path.relative_to(candidate).as_posix()
+            return Location(path, candidate, name, revision)
     return Location(path, None, "", revision)

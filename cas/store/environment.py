@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ INDEX: Final = "index"
 _DATABASES: Final = (SEGMENTS, INDEX, *TABLES)
 _MAX_READERS: Final = 1024
 _MAX_MISSING_PAGES: Final = 16
+_FORK_SECONDS: Final = 10.0
 _FIRST_MAP_BYTES: Final = 1 << 40
 _LEAST_MAP_BYTES: Final = 1 << 26
 
@@ -59,7 +60,9 @@ class Environment:
         self.users = 0
         self.write_lock = threading.Lock()
         self._idle = threading.Condition()
-        self._active = 0
+        self._active: Counter[int] = Counter()
+        self._paused = False
+        self._closing = False
         self._env = self._open()
         self.databases: dict[str, Any] = {}
         try:
@@ -139,8 +142,7 @@ class Environment:
 
     def _begin(self, write: bool) -> lmdb.Transaction[Any]:
         while True:
-            with self._idle:
-                self._active += 1
+            self._enter()
             try:
                 with mapped_errors(self.path):
                     return self._env.begin(write=write, buffers=True)
@@ -151,26 +153,70 @@ class Environment:
                 self._end()
                 raise
 
+    def _enter(self) -> None:
+        thread = threading.get_ident()
+        with self._idle:
+            # A thread that is in already goes on: who waits, waits for it to come out.
+            self._idle.wait_for(lambda: not self._paused or self._active[thread] > 0)
+            self._active[thread] += 1
+
     def _end(self) -> None:
         with self._idle:
-            self._active -= 1
+            self._active[threading.get_ident()] -= 1
+            self._active += Counter()  # forgets threads that are out
             self._idle.notify_all()
+            last = self._closing and not self._active
+        if last:
+            close_idle(self)
 
     def grow(self) -> None:
         """Doubles the map, once no transaction of this process is under way."""
         with self._idle:
-            self._idle.wait_for(lambda: self._active == 0)
+            self._idle.wait_for(lambda: not self._active)
             self._env.set_mapsize(2 * int(self._env.info()["map_size"]))
 
     def _adopt(self) -> None:
         """Takes over the map size that another process has set."""
         with self._idle:
-            self._idle.wait_for(lambda: self._active == 0)
+            self._idle.wait_for(lambda: not self._active)
             self._env.set_mapsize(0)
 
     def close(self) -> None:
-        """Closes the environment; buffers and transactions must be gone."""
+        """Closes the environment; transactions must have ended."""
         self._env.close()
+
+    def close_if_idle(self) -> bool:
+        """Closes the environment if no transaction is under way; otherwise the last one will ask again."""
+        with self._idle:
+            self._closing = True
+            if self._active:
+                return False
+            self._env.close()
+            return True
+
+    def keep_open(self) -> None:
+        """Takes back a wish to close."""
+        with self._idle:
+            self._closing = False
+
+    def pause(self) -> bool:
+        """Keeps transactions from beginning and waits until there are none; False if some go on."""
+        with self._idle:
+            self._paused = True
+            mine = threading.get_ident()
+            return self._idle.wait_for(lambda: set(self._active) <= {mine}, _FORK_SECONDS) and not self._active
+
+    def go_on(self) -> None:
+        """Lets transactions begin again."""
+        with self._idle:
+            self._paused = False
+            self._idle.notify_all()
+
+    def leak(self) -> None:
+        """Makes sure, in a forked child, that nothing ever closes what is still in use in the parent."""
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._env))
 
 
 _registry: dict[tuple[int, int], Environment] = {}
@@ -192,18 +238,24 @@ def acquire(path: Path) -> Environment:
         if shared is None:
             shared = _registry[key] = Environment(path)
         shared.users += 1
+        shared.keep_open()
         return shared
 
 
 def release(shared: Environment) -> None:
-    """Gives an environment back; the last user closes it."""
+    """Gives an environment back; the last user closes it, once nobody reads from it."""
     with _registry_lock:
         shared.users -= 1
-        if shared.users == 0:
+        close_idle(shared)
+
+
+def close_idle(shared: Environment) -> None:
+    """Closes an environment that has no users and no transactions."""
+    with _registry_lock:
+        if shared.users == 0 and shared.close_if_idle():
             for key, value in list(_registry.items()):
                 if value is shared:
                     del _registry[key]
-            shared.close()
 
 
 def abandon(shared: Environment, pid: int) -> None:
@@ -220,14 +272,35 @@ def _release_abandoned() -> None:
         release(_abandoned.popleft())
 
 
-def _forget_inherited() -> None:
-    """Closes, in a forked child, what belongs to the parent; handles open it again when they need it."""
+_in_use_at_fork: list[Environment] = []
+
+
+def _before_fork() -> None:
+    """Waits for transactions to end, so that no snapshot is open in both processes.
+
+    A reader's place in the lock file belongs to the parent; a child that closed its copy would give it away.
+    """
+    _registry_lock.acquire()
+    _in_use_at_fork[:] = [shared for shared in _registry.values() if not shared.pause()]
+
+
+def _after_fork_in_parent() -> None:
+    for shared in _registry.values():
+        shared.go_on()
+    _registry_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    """Closes what belongs to the parent; handles open it again when they need it."""
     global _registry_lock
     _registry_lock = threading.RLock()
     _abandoned.clear()
     for shared in _registry.values():
-        shared.close()
+        if shared in _in_use_at_fork:
+            shared.leak()
+        else:
+            shared.close()
     _registry.clear()
 
 
-os.register_at_fork(after_in_child=_forget_inherited)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cas.hashing import hash_chunk
@@ -237,6 +237,7 @@ def both_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Store
 @given(
     rows=st.dictionaries(keys, st.binary(max_size=3), max_size=12), prefixes=st.lists(bytes_near_the_ends, max_size=5)
 )
+@example(rows={b"b": b"", b"a\xff\xff": b"", b"a": b""}, prefixes=[b"a\xff", b"a"])
 def test_scans_are_in_the_order_of_bytes(
     both_stores: list[Store], rows: dict[bytes, bytes], prefixes: list[bytes]
 ) -> None:

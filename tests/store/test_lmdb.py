@@ -90,21 +90,83 @@ def test_a_forked_child_reads_and_writes(path: Path) -> None:
     assert output(path, script) == ["2", "3"]
 
 
-def test_a_child_forked_inside_a_view_works_on(path: Path) -> None:
+def test_a_fork_inside_a_view_leaves_the_snapshot_whole(path: Path) -> None:
+    """The child cannot have the store, since closing its copy would give away the parent's place among the readers."""
     script = """
         store = LmdbStore(path)
         with store.read() as view:
             child = os.fork()
             if child == 0:
-                other = LmdbStore(path)
-                put(other, b"child", b"2")
-                os._exit(7 if get(other, b"child") == b"2" else 8)
+                try:
+                    get(LmdbStore(path), b"k")
+                except StoreError:
+                    os._exit(7)
+                os._exit(8)
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            import threading
+            writer = threading.Thread(target=lambda: [put(store, b"k", b"%d" % n) for n in range(60)])
+            writer.start()
+            writer.join()
             assert view.get(REFS, b"k") == b"v"
-            assert view.get(REFS, b"child") is None
-        print(code, get(store, b"child").decode())
+        print(code, get(store, b"k").decode())
     """
-    assert output(path, script) == ["7", "2"]
+    assert output(path, script) == ["7", "59"]
+
+
+def test_a_fork_waits_for_the_views_of_other_threads(path: Path) -> None:
+    script = """
+        import threading, time
+        store = LmdbStore(path)
+        inside, done = threading.Event(), []
+
+        def read():
+            with store.read() as view:
+                inside.set()
+                time.sleep(0.3)
+                done.append(view.get(REFS, b"k"))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        inside.wait()
+        child = os.fork()
+        if child == 0:
+            put(store, b"child", get(store, b"k"))
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        thread.join()
+        print(done[0].decode(), get(store, b"child").decode())
+    """
+    assert output(path, script) == ["v", "v"]
+
+
+def test_closing_while_others_read_is_no_crash(path: Path) -> None:
+    script = """
+        import threading
+        stop = threading.Event()
+        store = LmdbStore(path)
+
+        def read():
+            while not stop.is_set():
+                try:
+                    with store.read() as view:
+                        assert view.get(REFS, b"k") == b"v"
+                except StoreError:
+                    pass
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(300):
+            store.close()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        with store.read() as view:
+            store.close()
+            assert view.get(REFS, b"k") == b"v"
+        print(get(store, b"k").decode())
+    """
+    assert output(path, script) == ["v"]
 
 
 def test_workers_of_multiprocessing(path: Path) -> None:
