@@ -1,14 +1,16 @@
 """A real collection of images through the whole path, checked against programs that know nothing of `cas`.
 
-``python bench/real_images.py [--package oxygen-icon-theme] [--work DIR]`` brings icons from Debian (see corpus.py), imports them, adds,
-changes, deletes and renames 1 % of the files each, imports again, checks both versions out, and compares:
+``python bench/real_images.py [--package oxygen-icon-theme] [--work DIR]`` brings icons from Debian (see corpus.py),
+imports them, adds, changes, deletes and renames 1 % of the files each, imports again, checks both versions out, and
+compares:
 
 - both checkouts with the folders they came from, byte by byte (``diff -r``);
 - ``cas stats`` and ``cas duplicates`` with counts made from ``sha256sum``;
 - the bytes that the store takes on disk with the unique bytes of the files, at most 1.06 times as many;
 - the tree hash with that of a fresh import, on another path, with another number of threads, and in two steps.
 
-It prints one table of what it found, and ends with exit code 1 where a check failed.
+Links in the package count as copies of what they lead to, which is where most of its duplicates come from. It prints
+one table of what it found, and ends with exit code 1 where a check failed.
 """
 
 from __future__ import annotations

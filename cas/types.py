@@ -7,6 +7,8 @@ values into rows and back is the work of :mod:`cas.codec.values`.
 from __future__ import annotations
 
 import dataclasses
+import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -18,6 +20,7 @@ from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
 DATA: Final = "data"
 SHAPE: Final = "shape"
 MASK: Final = "mask"
+_MAX_ELEMENTS: Final = 2**48
 
 NUMPY_DTYPES: Final = [
     "bool",
@@ -57,6 +60,13 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name not in NUMPY_DTYPES:
         raise UnsupportedError(f"dtype {name!r} is unknown; expected one of {', '.join(NUMPY_DTYPES)}")
     return np.dtype(name).newbyteorder("<")
+
+
+def _size(size: object) -> int | None:
+    try:
+        return None if size is None else operator.index(size)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidTypeError(f"{size!r} is not a size; expected an int, or None where it is free") from None
 
 
 def _dtype_name(dtype: object) -> str:
@@ -161,13 +171,15 @@ class Array(Type):
         _check_dedup(self.dedup)
         if isinstance(self.shape, (str, bytes)) or not hasattr(self.shape, "__iter__"):
             raise InvalidTypeError(f"shape {self.shape!r} is not valid; expected a tuple of sizes, such as (28, 28)")
-        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "shape", tuple(_size(size) for size in self.shape))
         object.__setattr__(self, "dtype", _dtype_name(self.dtype))
-        for size in self.shape:
-            if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
-                raise InvalidInputError(
-                    f"shape {self.shape} holds {size!r}; expected sizes of 0 and more, or None where free"
-                )
+        sizes = [size for size in self.shape if size is not None]
+        if any(size < 0 for size in sizes):
+            raise InvalidInputError(
+                f"shape {self.shape} holds a negative size; expected 0 and more, or None where free"
+            )
+        if math.prod(max(size, 1) for size in sizes) > _MAX_ELEMENTS:
+            raise InvalidInputError(f"shape {self.shape} has more than 2**48 elements a row; make rows smaller")
 
     @property
     def fixed(self) -> bool:

@@ -103,7 +103,7 @@ def _checked_text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInputError(f"text {text!r} cannot be stored as UTF-8: {error.reason}") from None
-    return str(text)
+    return str.__str__(text)
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
@@ -122,7 +122,11 @@ def _datetime_to_plain(value: dt.datetime) -> cbor2.CBORTag:
         return _tagged("datetime", (value - _EPOCH) // _MICROSECOND, None)
     if offset % dt.timedelta(seconds=1):
         raise InvalidInputError(f"the UTC offset of {value!r} is not a whole number of seconds")
-    micros = (value - _UTC_EPOCH) // _MICROSECOND
+    try:
+        micros = (value - _UTC_EPOCH) // _MICROSECOND
+        (_UTC_EPOCH + micros * _MICROSECOND).astimezone(value.tzinfo)
+    except OverflowError:
+        raise InvalidInputError(f"{value!r} is too near the end of time to be stored in UTC") from None
     return _tagged("datetime", micros, offset // dt.timedelta(seconds=1))
 
 

@@ -38,12 +38,18 @@ def image_format(data: Bytes) -> str:
     if not data:
         raise NotAnImageError("the file is empty")
     head = bytes(data[:32])
-    name = _by_signature(head)
-    if name is None:
-        raise NotAnImageError("it does not begin like an image of a known format")
+    name = recognise(head)
     missing = _missing_end(name, head, data)
     if missing:
         raise NotAnImageError(f"the {name} image is cut off before {missing}")
+    return name
+
+
+def recognise(head: bytes) -> str:
+    """Returns the format that the first 32 bytes of an image name; raises :class:`NotAnImageError` for others."""
+    name = _by_signature(head)
+    if name is None:
+        raise NotAnImageError("it does not begin like an image of a known format")
     return name
 
 

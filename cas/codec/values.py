@@ -51,6 +51,7 @@ def decode_values(type_: Type, streams: Mapping[str, Rows]) -> Any:
     data = streams[DATA]
     match type_:
         case types.Nullable():
+            _check_bools(streams[MASK])
             present = streams[MASK].flat.tolist()
             values = decode_values(type_.of, _only_present(type_.of, streams))
             found = iter(values)
@@ -214,9 +215,16 @@ def _shown(value: object) -> str:
 def _as_native(data: Rows, dtype: str, shape: tuple[Any, ...]) -> NDArray[Any]:
     # Rows decoded from a store own their bytes, but as read-only memory of one chunk: callers get an array of their
     # own.
+    if dtype == "bool":
+        _check_bools(data)
     array = np.frombuffer(data.flat, types.numpy_dtype(dtype)) if data.nbytes else np.empty(0, dtype)
     array = array.reshape(shape)
     return array.astype(array.dtype.newbyteorder("="), copy=True)
+
+
+def _check_bools(data: Rows) -> None:
+    if data.nbytes and int(data.flat.max()) > 1:
+        raise CorruptedError("a row that is true or false holds neither 1 nor 0")
 
 
 def _fixed_rows(array: NDArray[Any], count: int) -> Rows:
@@ -284,12 +292,16 @@ def _encode_each(values: object, column: str, encode: Callable[[Any], Any]) -> R
 
 
 def _items(values: object, column: str) -> Sequence[Any]:
-    if isinstance(values, (str, bytes, bytearray, Mapping)) or not hasattr(values, "__len__"):
+    if isinstance(values, (str, bytes, bytearray, Mapping)) or not hasattr(values, "__len__") or _is_single(values):
         raise InvalidTypeError(
             f"the values for column {column!r} are {type(values).__name__}; expected a list or array, one item per row",
             column=column,
         )
     return values  # type: ignore[return-value]
+
+
+def _is_single(values: object) -> bool:
+    return isinstance(values, (np.ndarray, np.generic)) and values.ndim == 0
 
 
 def _encode_text(value: object) -> bytes:
@@ -315,7 +327,7 @@ def _decode_text(row: memoryview) -> str:
 
 
 def _encode_nullable(type_: types.Nullable, values: object, column: str) -> Streams:
-    if isinstance(values, np.ndarray) and values.dtype.kind != "O":
+    if isinstance(values, np.ndarray) and values.dtype.kind != "O" and values.ndim:
         present = np.ones(len(values), np.uint8)
         streams = encode_values(type_.of, values, column)
     else:

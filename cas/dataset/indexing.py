@@ -23,8 +23,12 @@ def select(index: Any, rows: int) -> Selection:
             return range(rows)[index]
         except (TypeError, ValueError) as error:
             raise InvalidInputError(f"{index} is not a valid slice: {error}") from None
-    if isinstance(index, (list, np.ndarray, range)) and np.ndim(index) > 0:
-        return _select_many(np.asarray(index), rows)
+    if isinstance(index, (list, range)) or (isinstance(index, np.ndarray) and index.ndim):
+        try:
+            numbers = np.asarray(index)
+        except ValueError:
+            raise InvalidTypeError("a nested list selects no rows; expected one dimension") from None
+        return _select_many(numbers, rows)
     if isinstance(index, tuple):
         raise InvalidTypeError("rows are selected by one index; select within a row afterwards, as in column[i][...]")
     if isinstance(index, (bool, np.bool_)):

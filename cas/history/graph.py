@@ -71,10 +71,21 @@ def ancestor_at(view: View, version: bytes, depth: int) -> bytes:
             skip == depth or (skip > depth and not (parent_skip < skip - 2 and parent_skip >= depth))
         ):
             version = entry.jump
-        else:
+        elif entry.parents:
             version = entry.parents[0]
-        entry = get_entry(view, version)
+        else:
+            raise _out_of_order(version)
+        before, entry = entry, get_entry(view, version)
+        if entry.depth >= before.depth:
+            raise _out_of_order(version)
+    if entry.depth < depth:
+        raise _out_of_order(version)
     return version
+
+
+def _out_of_order(version: bytes) -> CorruptedError:
+    name = version.hex()
+    return CorruptedError(f"the table of versions does not fit together at version {name}", blob=name)
 
 
 def new_entry(view: View, parents: tuple[bytes, ...], timestamp: int) -> VersionEntry:

@@ -11,9 +11,9 @@ import numpy as np
 from cas import types
 from cas.codec import cbor
 from cas.codec.rows import Rows
-from cas.errors import CorruptedError, UnsupportedError
+from cas.errors import CorruptedError, InvalidInputError, UnsupportedError
 from cas.hashing import HASH_BYTES, Kind
-from cas.store.gate import BlobWriter, Gate
+from cas.store.gate import MAX_RECORD_BYTES, BlobWriter, Gate
 from cas.tree.node import Nodes
 from cas.tree.read import StreamRef
 from cas.tree.stream import StreamReader, build_stream
@@ -75,6 +75,10 @@ EMPTY_TREE: Final = TreeRecord(0, (), EMPTY_METADATA)
 
 def write_payload(data: bytes, nodes: Nodes, writer: BlobWriter) -> Payload:
     """Returns a field that holds ``data``: itself, or a stream where it is above 1,024 bytes."""
+    if len(data) > MAX_RECORD_BYTES:
+        raise InvalidInputError(
+            f"metadata of {len(data)} bytes is too large; at most {MAX_RECORD_BYTES} can be kept, use a column"
+        )
     if len(data) <= INLINE_BYTES:
         return data
     return build_stream(nodes, Rows.from_list([data]), _PAYLOAD_LAYOUT, writer)
@@ -84,8 +88,8 @@ def read_payload(payload: Payload, nodes: Nodes) -> bytes:
     """Returns the bytes of a payload field."""
     if isinstance(payload, bytes):
         return payload
-    if payload.rows != 1:
-        raise CorruptedError(f"a field in a stream has {payload.rows} rows where 1 is expected", blob=None)
+    if payload.rows != 1 or payload.size_bytes > MAX_RECORD_BYTES:
+        raise CorruptedError(f"a field has {payload.rows} rows and {payload.size_bytes} bytes; expected 1 row, 64 MiB")
     return bytes(StreamReader(nodes, payload, _PAYLOAD_LAYOUT).read(0, 1).row(0))
 
 
@@ -168,10 +172,10 @@ def _decode(payload: bytes, what: str, parse: Callable[[dict[str, Any], str], T]
     record = cbor.decode(payload, what=what)
     if not isinstance(record, dict):
         raise CorruptedError(f"{what} is not a record", blob=what)
-    if record.get("format") != RECORD_FORMAT:
-        raise UnsupportedError(
-            f"{what} has format {record.get('format')!r}; this version reads {RECORD_FORMAT}: install a newer one"
-        )
+    number = record.get("format")
+    if number != RECORD_FORMAT:
+        shown = number if isinstance(number, int) and abs(number) < 2**63 else type(number).__name__
+        raise UnsupportedError(f"{what} has format {shown}; this version reads {RECORD_FORMAT}: install a newer one")
     try:
         return parse(record, what)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

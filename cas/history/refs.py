@@ -61,6 +61,19 @@ class ReflogRecord:
         record: dict[str, Any] = {field: getattr(self, field) for field in fields}
         return cbor.encode(record)
 
+    @classmethod
+    def decode(cls, data: bytes) -> ReflogRecord:
+        """Returns the entry in its stored form."""
+        match cbor.decode(data, what="reflog entry"):
+            case {
+                "old": (bytes() | None) as old,
+                "new": (bytes() | None) as new,
+                "command": str(command),
+                "message": str(message),
+            }:
+                return cls(old, new, command, message)
+        raise CorruptedError("an entry of the reflog is damaged", blob="reflog")
+
 
 def check_ref_name(name: object, what: str) -> str:
     """Returns a valid name for a branch or tag; ``what`` says which in the error."""

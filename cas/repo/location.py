@@ -49,7 +49,10 @@ def parse_url(url: Url) -> Location:
 
 
 def _locate(text: str, revision: str | None) -> Location:
-    path = Path(os.path.abspath(Path(text).expanduser()))
+    try:
+        path = Path(os.path.abspath(Path(text).expanduser()))
+    except RuntimeError as error:
+        raise InvalidInputError(f"url {text!r} is not a path: {error}") from None
     for candidate in (path, *path.parents):
         if is_store(candidate):
             name = "" if path == candidate else path.relative_to(candidate).as_posix()

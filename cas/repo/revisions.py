@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 
 from cas.errors import AmbiguousRevisionError, VersionNotFoundError
 from cas.hashing import HEX_DIGITS
 from cas.history.graph import ancestor_at, find_entry, get_entry
-from cas.repo.repository import find_ref
-from cas.store.contract import VERSIONS, View
+from cas.history.refs import BRANCH, TAG, ReflogRecord
+from cas.repo.repository import find_ref, scan_refs
+from cas.store.contract import REFLOG, VERSIONS, View
 
 MIN_PREFIX_DIGITS: Final = 4
-_SUFFIX: Final = re.compile(r"(?P<base>.+?)~(?P<back>\d*)\Z", re.DOTALL)
+_MOST_CANDIDATES: Final = 10
+MAX_CHARACTERS: Final = 1024
+_SUFFIX: Final = re.compile(r"(?P<base>.+)~(?P<back>\d{0,12})\Z", re.DOTALL)
 _PREFIX: Final = re.compile(rf"[0-9a-f]{{{MIN_PREFIX_DIGITS},{HEX_DIGITS}}}")
 
 
@@ -21,8 +25,8 @@ def resolve(view: View, dataset: bytes, revision: str) -> bytes:
 
     Raises :class:`~cas.errors.VersionNotFoundError`, or ``AmbiguousRevisionError`` for a prefix of several.
     """
-    if not isinstance(revision, str):
-        raise VersionNotFoundError(f"revision {revision!r} is not text", name=revision)
+    if not isinstance(revision, str) or len(revision) > MAX_CHARACTERS:
+        raise VersionNotFoundError(f"revision {revision!r:.40} is no text of up to {MAX_CHARACTERS} characters")
     ref = find_ref(view, dataset, revision) if revision else None
     if ref is not None:
         return ref.version
@@ -30,7 +34,7 @@ def resolve(view: View, dataset: bytes, revision: str) -> bytes:
     if suffix is not None:
         return _step_back(view, resolve(view, dataset, suffix["base"]), int(suffix["back"] or 1), revision)
     if _PREFIX.fullmatch(revision):
-        return find_prefix(view, revision)
+        return find_prefix(view, revision, dataset)
     raise VersionNotFoundError(
         f"revision {revision!r} names no version: expected a branch, a tag, or {MIN_PREFIX_DIGITS} and more "
         f"digits of a version id, each with ~N for N versions before",
@@ -48,22 +52,16 @@ def _step_back(view: View, version: bytes, back: int, revision: str) -> bytes:
     return ancestor_at(view, version, depth)
 
 
-def find_prefix(view: View, prefix: str) -> bytes:
-    """Returns the version whose id begins with these hexadecimal digits."""
-    whole, odd = divmod(len(prefix), 2)
-    start = bytes.fromhex(prefix[: 2 * whole])
-    if len(start) * 2 == HEX_DIGITS:
-        if find_entry(view, start) is None:
-            raise VersionNotFoundError(f"there is no version {prefix}", name=prefix)
-        return start
-    candidates = []
-    for key, _ in view.scan(VERSIONS, start):
-        if not odd or key.hex().startswith(prefix):
-            candidates.append(key)
-            if len(candidates) == 10:
-                break
+def find_prefix(view: View, prefix: str, dataset: bytes | None = None) -> bytes:
+    """Returns the version whose id begins with these hexadecimal digits, of a dataset or of any.
+
+    A version is of a dataset when a branch or tag of it leads there along first parents, or the reflog names it.
+    """
+    found = _with_prefix(view, prefix)
+    candidates = [version for version in found if dataset is None or _belongs(view, dataset, version)]
     if not candidates:
-        raise VersionNotFoundError(f"no version id begins with {prefix}", name=prefix)
+        where = "of this dataset " if found else ""
+        raise VersionNotFoundError(f"no version {where}has an id that begins with {prefix}", name=prefix)
     if len(candidates) > 1:
         names = [key.hex() for key in candidates]
         raise AmbiguousRevisionError(
@@ -72,3 +70,24 @@ def find_prefix(view: View, prefix: str) -> bytes:
             candidates=names,
         )
     return candidates[0]
+
+
+def _with_prefix(view: View, prefix: str) -> list[bytes]:
+    whole, odd = divmod(len(prefix), 2)
+    start = bytes.fromhex(prefix[: 2 * whole])
+    if len(prefix) == HEX_DIGITS:
+        return [start] if find_entry(view, start) is not None else []
+    keys = (key for key, _ in view.scan(VERSIONS, start) if not odd or key.hex().startswith(prefix))
+    return list(islice(keys, _MOST_CANDIDATES))
+
+
+def _belongs(view: View, dataset: bytes, version: bytes) -> bool:
+    depth = get_entry(view, version).depth
+    seen: set[bytes] = set()
+    for kind in (BRANCH, TAG):
+        for _, ref in scan_refs(view, dataset, kind):
+            if ref.version not in seen:
+                seen.add(ref.version)
+                if get_entry(view, ref.version).depth >= depth and ancestor_at(view, ref.version, depth) == version:
+                    return True
+    return any(ReflogRecord.decode(data).new == version for _, data in view.scan(REFLOG, dataset))

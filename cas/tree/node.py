@@ -18,6 +18,8 @@ from cas.store.gate import BlobWriter, Gate, Hashes
 
 MAX_CHILDREN: Final = 256
 MAX_LEVEL: Final = 32
+MAX_CHUNK: Final = 262_080
+"""The most rows, and the most payload bytes, of a chunk."""
 NODE_FORMAT: Final = 1
 _HEADER: Final = struct.Struct("<BBHI")
 _CACHED_NODES: Final = 2048
@@ -111,6 +113,10 @@ def decode_node(payload: bytes, name: str) -> Node:
     if width == 8 and (numbers >> np.uint64(56)).any():
         raise CorruptedError(f"node {name} declares impossible sizes", blob=name)
     numbers = numbers.astype(np.int64)
+    if level == 0 and (numbers > MAX_CHUNK).any():
+        raise CorruptedError(f"node {name} declares a chunk that is too large", blob=name)
+    if (numbers[:count] + numbers[count:] == 0).any():
+        raise CorruptedError(f"node {name} has a child of no rows and no bytes", blob=name)
     hashes = np.frombuffer(payload, np.uint8, count * HASH_BYTES, _HEADER.size + 2 * width * count)
     entries = Entries(hashes.reshape(count, HASH_BYTES), numbers[:count], numbers[count:])
     return Node(level, entries)

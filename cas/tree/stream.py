@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class KeepRows:
 
 
 RowsPart = KeepRows | Rows
+_UNCUT_BYTES: Final = 1 << 20
 
 
 class StreamReader:
@@ -58,13 +60,21 @@ class StreamReader:
         if not len(rows):
             return Rows.empty(self.layout.row_bytes)
         order, inverse = np.unique(rows, return_inverse=True)
+        taken = self._take_ascending(order)
+        return taken if np.array_equal(inverse, np.arange(taken.count)) else taken.take(inverse)
+
+    def _take_ascending(self, order: Ints) -> Rows:
         located = self.tree.locate(order)
         if located is None:
-            return Rows.concat([self.read(row, row + 1) for row in rows.tolist()], self.layout.row_bytes)
+            # One of them is in pieces: read that one alone.
+            if len(order) == 1:
+                return self.read(int(order[0]), int(order[0]) + 1)
+            halves = np.array_split(order, 2)
+            return Rows.concat([self._take_ascending(half) for half in halves], self.layout.row_bytes)
         entries, starts, owners = located
         decoded = self._decode(entries)
         bases = np.cumsum(entries.rows) - entries.rows
-        return decoded.take((order - starts[owners] + bases[owners])[inverse])
+        return decoded.take(order - starts[owners] + bases[owners])
 
     def row_keys(self, start: int, stop: int) -> Iterator[bytes]:
         """Yields for each of rows that are chunks by themselves a key: equal rows have equal keys.
@@ -189,6 +199,8 @@ class _ChunkCutter:
         self._writer = writer
         self._parts: list[Part] = []
         self._carry: list[Rows] = []
+        self._uncut_bytes = 0
+        self._decoded: tuple[Span, Rows] | None = None
 
     def finish(self) -> list[Part]:
         """Ends the last chunk and returns the parts of the chunk level."""
@@ -198,7 +210,9 @@ class _ChunkCutter:
     def feed(self, rows: Rows) -> None:
         """Adds rows after those before."""
         self._carry.append(rows)
-        self._cut(final=False)
+        self._uncut_bytes += rows.nbytes + 1
+        if self._uncut_bytes > _UNCUT_BYTES:
+            self._cut(final=False)
 
     def keep(self, part: KeepRows, *, at_end: bool) -> None:
         """Adds rows of the old stream, without reading those whose chunks stay."""
@@ -206,8 +220,9 @@ class _ChunkCutter:
         position = part.start
         while position < part.stop:
             span = tree.span_of_row(position)
-            if self._carry and position == span.row_start and self._is_alone(span):
-                self._cut(final=True)
+            if self._carry and position == span.row_start:
+                # Cut only where it may end a chunk together with the old stream: once a chunk, not once a run.
+                self._cut(final=self._is_alone(span))
             if not self._carry and position == span.row_start:
                 extent, row = self._last_end(part.stop, at_end)
                 if row > position:
@@ -215,8 +230,14 @@ class _ChunkCutter:
                     position = row
                     continue
             stop = min(span.row_stop, part.stop)
-            self.feed(self._old.read(position, stop))
+            self.feed(self._rows_of(span).slice(position - span.row_start, stop - span.row_start))
             position = stop
+
+    def _rows_of(self, span: Span) -> Rows:
+        """The rows of a chunk of the old stream, read once for all runs that are kept of it."""
+        if self._decoded is None or self._decoded[0] != span:
+            self._decoded = span, self._old.read(span.row_start, span.row_stop)
+        return self._decoded[1]
 
     def _is_alone(self, span: Span) -> bool:
         """Whether the chunk is one row that stands alone, so that there is a cut on either side of it."""
@@ -247,6 +268,7 @@ class _ChunkCutter:
         done = int(cuts[-1]) if len(cuts) else 0
         rest = rows.slice(done, rows.count)
         self._carry = [rest] if rest.count else []
+        self._uncut_bytes = 0
 
     def _emit(self, rows: Rows, cuts: Ints) -> Entries:
         """Writes the chunks between cuts and returns their entries."""

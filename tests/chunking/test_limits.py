@@ -40,6 +40,13 @@ def test_rows_that_fill_the_largest_chunk_exactly(layout: Layout, chunks: int, b
     assert held_back == [cut for cut in cuts if cut < len(rows)], "a full chunk is decided by the row after it"
 
 
+def test_a_row_that_is_one_byte_too_long_for_the_largest_chunk() -> None:
+    full = MAX_BYTES // 16
+    for last, expected in ((12, [full]), (13, [full - 1, full])):
+        rows = [b"a" * 12] * (full - 1) + [b"b" * last]
+        assert cuts_of(rows, VARYING) == expected_cuts(rows, VARYING) == expected
+
+
 @pytest.mark.parametrize("length", [1020, 1021, 1364, 1500, 2048, 3068, 3069, 4091, 4095])
 def test_long_rows_of_varying_layouts(length: int) -> None:
     """Sixteen such rows are longer than the least chunk; from 3,069 bytes on the lower threshold is cut off."""

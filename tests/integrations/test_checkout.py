@@ -117,7 +117,9 @@ def test_a_checkout_that_was_killed_goes_on(url: Path, tmp_path: Path, monkeypat
         patch.setattr(checkout_module._Checkout, "_note", lambda *args: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             out(url, target)
-    assert out(url, target).unchanged == 4
+    again = out(url, target)
+    assert again.written + again.unchanged == 4
+    assert read_tree(target) == FILES
     make(url, [("c.png", png(7))])
     out(url, target)
     assert read_tree(target) == {"c.png": png(7)}

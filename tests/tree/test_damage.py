@@ -89,13 +89,14 @@ def entries(count: int, rows: int = 1, size: int = 4) -> Entries:
 @pytest.mark.parametrize("level", [0, 1, 5])
 @pytest.mark.parametrize("count", [1, 2, MAX_CHILDREN])
 def test_nodes_come_back(level: int, count: int) -> None:
-    children = entries(count, rows=7, size=2**31)
+    size = 2**31 if level else 262_080
+    children = entries(count, rows=7, size=size)
     payload = encode_node(level, children)
     node = decode_node(payload, "name")
     assert node.level == level
     assert node.entries.hashes.tolist() == children.hashes.tolist()
-    assert (node.rows, node.extent) == (7 * count, (7 + 2**31) * count)
-    plain = [(hash_.tobytes(), 7, 2**31) for hash_ in children.hashes]
+    assert (node.rows, node.extent) == (7 * count, (7 + size) * count)
+    plain = [(hash_.tobytes(), 7, size) for hash_ in children.hashes]
     assert payload == second_reader.node_payload(level, plain)
 
 
@@ -151,6 +152,10 @@ FORGED: dict[str, tuple[Layout, list[tuple[bytes, int]]]] = {
     "a group without its ends": (Layout(None), [(b"abc", 2)]),
     "a group whose ends are wrong": (Layout(None), [(struct.pack("<2I", 9, 1) + b"abc", 2)]),
     "an unfinished row before others": (Layout(None), [(b"abc", 0), (struct.pack("<2I", 1, 2) + b"ab", 2)]),
+    "an unfinished row that a later one would end": (
+        Layout(None),
+        [(b"abc", 0), (struct.pack("<2I", 1, 2) + b"ab", 2), (b"d", 1)],
+    ),
     "an unfinished row at the end": (Layout(None, alone=True), [(b"abc", 1), (b"abc", 0)]),
 }
 

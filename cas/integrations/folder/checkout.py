@@ -226,8 +226,11 @@ class _Checkout:
     def _remove(self, path: str) -> None:
         status = self._folder.status(path)
         if status is not None and stat.S_ISREG(status.st_mode):
-            self._folder.remove(path)
-            self._result.removed += 1
+            try:
+                self._folder.remove(path)
+                self._result.removed += 1
+            except OSError as error:
+                self._result.skipped.append(Skipped(path, f"it cannot be removed: {error.strerror}"))
         self._manifest.remove(path)
 
     def _write(self, rows: Ints) -> None:

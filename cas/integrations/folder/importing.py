@@ -22,8 +22,9 @@ from cas.codec.values import decode_values, encode_values
 from cas.dataset.dataset import Dataset
 from cas.dataset.draft import Encoded, RowEdit
 from cas.dataset.state import State, StreamState
-from cas.errors import CasError, InvalidInputError
+from cas.errors import CasError, CorruptedError, InvalidInputError
 from cas.hashing import Bytes, hash_chunk, hash_name
+from cas.history.row_map import RowMap
 from cas.integrations.folder.reading import ReadFile, read_in_order
 from cas.integrations.folder.scan import FoundFile, Skipped, scan_folder
 from cas.repo.sessions import remove_session
@@ -108,6 +109,7 @@ class _Import:
         self._rehash = rehash
         self._jobs = jobs
         self._result = ImportResult()
+        self._resumed = False
         self._totals = (0, 0)
         self._done = self._done_bytes = 0
         self._unflushed = 0
@@ -159,9 +161,12 @@ class _Import:
             if session.base != draft.base:
                 self._drop(id_)
                 continue
-            self._dataset.adopt(id_)
-            self._result.changed = int(state["changed"])
-            return StreamRef.from_record(state["fingerprints"], "session")
+            try:
+                self._dataset.adopt(id_)
+                self._resumed = True
+                return StreamRef.from_record(state["fingerprints"], "session")
+            except (CorruptedError, KeyError, TypeError):
+                self._drop(id_)
         return None
 
     def _drop(self, session: bytes) -> None:
@@ -283,7 +288,7 @@ class _Import:
         if isinstance(item, FoundFile):
             return
         self._result.read_bytes += file.size_bytes
-        mark = _safe_fingerprint(file)
+        mark = _safe_fingerprint(file, item.read_at)
         if old is None:
             self._stage.insert(position, file.path, item.content, mark)
         else:
@@ -336,7 +341,10 @@ class _Import:
 
     def _flush(self) -> None:
         marks = self._prints.settle(self._draft.writer)
-        self._draft.flush({"import": {"changed": self._result.changed, "fingerprints": marks.to_record()}})
+        if marks.rows != self._draft.state.rows:
+            # Interrupted between the two: the session before this one still holds.
+            return
+        self._draft.flush({"import": {"fingerprints": marks.to_record()}})
         self._unflushed = 0
         self._flushed_at = time.monotonic()
 
@@ -344,6 +352,8 @@ class _Import:
         result, draft = self._result, self._draft
         row_map = draft.row_map()
         result.added, result.removed = row_map.inserted, row_map.deleted
+        if self._resumed:
+            result.changed = self._count_changed(row_map)
         result.unchanged = draft.state.rows - result.added - result.changed
         marks = self._prints.settle(draft.writer)
         base = draft.base
@@ -353,6 +363,23 @@ class _Import:
         if marks != self._old_prints.reader.ref or result.made_version:
             self._remember(bytes.fromhex(result.version), marks)
         return result
+
+    def _count_changed(self, row_map: RowMap) -> int:
+        """Counts the kept rows whose image differs from the base, from hashes alone."""
+        repository, draft = self._dataset._repository, self._draft
+        base = State(draft.nodes, repository.tree(repository.version(draft.base).tree))
+        draft.state.settle(draft.writer)
+        if IMAGE not in base.columns:
+            return 0
+        before = base.columns[IMAGE].streams[DATA].reader
+        after = draft.state.columns[IMAGE].streams[DATA].reader
+        changed = old = new = 0
+        for keep, delete, insert in row_map.runs.tolist():
+            pairs = zip(before.row_keys(old, old + keep), after.row_keys(new, new + keep), strict=True)
+            changed += sum(left != right for left, right in pairs)
+            old += keep + delete
+            new += keep + insert
+        return changed
 
     def _remember(self, version: bytes, marks: StreamRef) -> None:
         """Keeps the fingerprints that belong to a version, for the next import."""
@@ -461,10 +488,10 @@ def fingerprint(file: FoundFile) -> bytes:
     return hash_name(b"file", packed, file.path.encode())[:8]
 
 
-def _safe_fingerprint(file: FoundFile) -> bytes:
+def _safe_fingerprint(file: FoundFile, read_at: int) -> bytes:
     """The fingerprint, or zeros where the file is so new that another change might leave its times as they are."""
     *_, modified, changed = file.identity
-    recent = max(modified, changed) > time.time_ns() - _RACY_NANOSECONDS
+    recent = max(modified, changed) > read_at - _RACY_NANOSECONDS
     return _UNKNOWN if recent else fingerprint(file)
 
 

@@ -6,6 +6,7 @@ import mmap
 import os
 import stat
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from cas.codec.image_format import NotAnImageError, image_format
+from cas.codec.image_format import NotAnImageError, image_format, recognise
 from cas.hashing import Bytes
 from cas.integrations.folder.scan import FoundFile, Skipped, identity_of
 
@@ -31,6 +32,8 @@ class ReadFile:
 
     file: FoundFile
     content: Bytes
+    read_at: int
+    """When reading began, in nanoseconds since 1970."""
 
 
 class _Unusable(Exception):  # noqa: N818 - not an error: a reason to skip
@@ -111,6 +114,7 @@ class _Queue:
 
 
 def _read(folder: Path, file: FoundFile, spool: Path) -> ReadFile | Skipped:
+    read_at = time.time_ns()
     try:
         content = _read_content(folder, file, spool)
         image_format(content)
@@ -120,7 +124,7 @@ def _read(folder: Path, file: FoundFile, spool: Path) -> ReadFile | Skipped:
         return Skipped(file.path, f"it is no image: {error}")
     except OSError as error:
         return Skipped(file.path, f"the file cannot be read: {error.strerror}", unknown=True)
-    return ReadFile(file, content)
+    return ReadFile(file, content, read_at)
 
 
 def _read_content(folder: Path, file: FoundFile, spool: Path) -> Bytes:
@@ -129,9 +133,8 @@ def _read_content(folder: Path, file: FoundFile, spool: Path) -> Bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or identity_of(status) != file.identity:
             raise _Unusable("it changed between being listed and being read")
-        content = (
-            _read_exactly(source, file.size_bytes) if file.size_bytes <= LARGE_BYTES else _map(source, file, spool)
-        )
+        large = file.size_bytes > LARGE_BYTES
+        content = _map(source, file, spool) if large else _read_exactly(source, file.size_bytes)
         if len(content) != file.size_bytes or identity_of(os.fstat(descriptor)) != file.identity:
             raise _Unusable("it changed while it was being read")
     return content
@@ -143,10 +146,14 @@ def _read_exactly(source: IO[bytes], size: int) -> bytes:
 
 
 def _map(source: IO[bytes], file: FoundFile, spool: Path) -> memoryview:
+    # Before it is copied: what is no image need not be.
+    recognise(os.pread(source.fileno(), 32, 0))
     with tempfile.TemporaryFile(dir=spool) as copy:
         left = file.size_bytes + 1
         while left and (block := source.read(min(left, _COPY_BYTES))):
             copy.write(block)
             left -= len(block)
+        if left != 1:
+            raise _Unusable("it changed while it was being read")
         copy.flush()
         return memoryview(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))
