@@ -77,7 +77,8 @@ def test_help_examples_run(name: str, workplace: Path) -> None:
         shutil.copytree(ROOT / "fixtures/images", workplace / "photos")
     else:
         prepared = run_in_shell(
-            "cp -r fixtures/images photos && cas init lake && cas import -q photos lake/photos; cas tag lake/photos v1.0",
+            "cp -r fixtures/images photos && cas init lake && cas import -q photos lake/photos; "
+            "cas tag lake/photos v1.0",
             workplace,
         )
         assert prepared.returncode == 0, prepared.stdout
