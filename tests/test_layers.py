@@ -163,8 +163,8 @@ def test_exported_names() -> None:
 
 
 def test_import_is_light() -> None:
-    """Neither the terminal's libraries nor optional ones are loaded by ``import cas``."""
+    """Neither the terminal's libraries nor optional ones are loaded by ``import cas`` and its names."""
     heavy = ["click", "rich", "PIL", "torch", "pandas", "pyarrow", "datasets"]
-    code = f"import sys, cas; print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys; from cas import *; print([name for name in {heavy!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

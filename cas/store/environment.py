@@ -20,7 +20,6 @@ SEGMENTS: Final = "segments"
 INDEX: Final = "index"
 _DATABASES: Final = (SEGMENTS, INDEX, *TABLES)
 _MAX_READERS: Final = 1024
-_MAX_MISSING_PAGES: Final = 16
 _FORK_SECONDS: Final = 10.0
 _FIRST_MAP_BYTES: Final = 1 << 40
 _LEAST_MAP_BYTES: Final = 1 << 26
@@ -67,7 +66,7 @@ class Environment:
         self.databases: dict[str, Any] = {}
         try:
             with mapped_errors(path):
-                self._check_length()
+                self.complete()
                 if not self.read_only:
                     self._env.reader_check()
                 for name in _DATABASES:
@@ -76,23 +75,31 @@ class Environment:
             self.close()
             raise
 
-    def _check_length(self) -> None:
-        """Refuses a file that is cut off: reading its map beyond the end would kill the process.
+    def complete(self) -> None:
+        """Makes the file as long as the pages in use, since reading the map beyond its end would kill the process.
 
-        LMDB itself may leave out a few unused pages at the end; they are added, as a hole.
+        LMDB does not write pages at the end that a transaction took and gave back: they are added, as a hole. In a file
+        that was cut off the hole stands for what is lost; LMDB's checks and the hashes of the blobs find it.
         """
-        page = int(self._env.stat()["psize"])
-        expected = (int(self._env.info()["last_pgno"]) + 1) * page
-        found = os.stat(self.path / "data.mdb").st_size
-        if found >= expected:
+        if self._missing_bytes() <= 0:
             return
-        if self.read_only or expected - found > _MAX_MISSING_PAGES * page:
+        if self.read_only:
             raise CorruptedError(
-                f"the database in {self.path} is cut off: it has {found} bytes where {expected} are in use; "
+                f"the database in {self.path} is cut off: {self._missing_bytes()} bytes of what is in use are missing; "
                 f"restore it from a copy",
                 blob=str(self.path / "data.mdb"),
             )
-        os.truncate(self.path / "data.mdb", expected)
+        # Within a transaction no other process makes the file longer meanwhile.
+        with self._env.begin(write=True) as txn:
+            missing = self._missing_bytes()
+            if missing > 0:
+                file = self.path / "data.mdb"
+                os.truncate(file, os.stat(file).st_size + missing)
+            txn.abort()
+
+    def _missing_bytes(self) -> int:
+        pages = int(self._env.info()["last_pgno"]) + 1
+        return pages * int(self._env.stat()["psize"]) - os.stat(self.path / "data.mdb").st_size
 
     def _database(self, name: bytes) -> Any:
         try:

@@ -120,7 +120,9 @@ class LmdbStore:
             while True:
                 try:
                     with shared.transaction(write=True) as txn:
-                        return change(LmdbTransaction(shared, txn))
+                        result = change(LmdbTransaction(shared, txn))
+                    shared.complete()
+                    return result
                 except lmdb.MapFullError:
                     shared.grow()
 

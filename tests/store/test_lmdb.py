@@ -17,7 +17,7 @@ import cas
 from cas.errors import CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
 from cas.hashing import hash_chunk
 from cas.store import environment
-from cas.store.contract import REFS
+from cas.store.contract import REFS, Transaction
 from cas.store.lmdb import MARKER, SEGMENT_BYTES, LmdbStore, create_files, is_store
 
 PRELUDE = """
@@ -420,6 +420,20 @@ def test_a_damaged_database_is_an_error_and_not_a_crash(path: Path, name: str) -
     done = run(path, script)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() in (["CorruptedError"], ["StoreError"], ["UnsupportedError"])
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_value_put_and_removed_at_once_leaves_a_store_that_opens(path: Path, read_only: bool) -> None:
+    def change(txn: Transaction) -> None:
+        txn.put(REFS, b"large", bytes(200_000))
+        txn.remove(REFS, b"large")
+
+    store = LmdbStore(path)
+    store.write(change)
+    store.close()
+    again = LmdbStore(path, read_only=read_only)
+    assert get(again, b"k") == b"v"
+    again.close()
 
 
 def test_an_empty_database_is_no_dataset(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ FORGED: dict[str, tuple[Layout, list[tuple[bytes, int]]]] = {
     "an unfinished row before others": (Layout(None), [(b"abc", 0), (struct.pack("<2I", 1, 2) + b"ab", 2)]),
     "an unfinished row that a later one would end": (
         Layout(None),
-        [(b"abc", 0), (struct.pack("<2I", 1, 2) + b"ab", 2), (b"d", 1)],
+        [(b"x", 1), (b"abc", 0), (struct.pack("<2I", 1, 2) + b"ab", 2), (b"d", 1)],
     ),
     "an unfinished row at the end": (Layout(None, alone=True), [(b"abc", 1), (b"abc", 0)]),
 }
