@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
@@ -15,8 +14,6 @@ def seconds(statement: str) -> float:
 
 
 def test_import_costs_at_most_a_third_more_than_numpy() -> None:
-    ratios = []
-    for _ in range(7):
-        numpy = seconds("import numpy")
-        ratios.append(seconds("import numpy, cas") / numpy)
-    assert statistics.median(ratios) < 1.3
+    # The least of several interleaved runs, for whatever else the machine does only adds to them.
+    numpy, both = zip(*((seconds("import numpy"), seconds("import numpy, cas")) for _ in range(7)), strict=True)
+    assert min(both) < 1.3 * min(numpy)
