@@ -121,10 +121,10 @@ def _counted(what: str, done: int, total: int) -> str:
 
 
 @contextmanager
-def progress(what: str, *, quiet: bool) -> Iterator[Report]:
-    """Shows a progress bar with rate and time left on standard error, if that is a terminal."""
+def progress(what: str, *, quiet: bool) -> Iterator[Report | None]:
+    """Shows a progress bar with rate and time left on standard error; gives None where that is no terminal."""
     if quiet or not sys.stderr.isatty():
-        yield lambda done, total, size, size_total: None
+        yield None
         return
     bar = Progress(
         TextColumn("{task.description}"),

@@ -87,7 +87,8 @@ def import_folder(
     folder level, or missing), rows in bytewise path order; a dataset without columns gets them. Files that ``stat``
     shows to be those of the last import are not read again, unless ``rehash``. Files that cannot be read, are no
     images, are links, have names that are not UTF-8 or change while being read are left out and listed in
-    ``skipped``. An import that was killed goes on where it flushed last, at most 256 MiB or 30 s before.
+    ``skipped``; rows of files that could not be looked at are kept. An import that was killed goes on where it flushed
+    last, at most 256 MiB or 30 s before.
 
     Memory: bounded, some 200 MiB. Raises :class:`~cas.errors.InvalidInputError` for a folder that is none, and for a
     dataset of other columns or with uncommitted changes.
@@ -105,7 +106,7 @@ class _Import:
         self._folder = folder
         self._dataset = dataset
         self._draft = dataset._draft
-        self._report = report or (lambda done, total, size, size_total: None)
+        self._report = report
         self._rehash = rehash
         self._jobs = jobs
         self._result = ImportResult()
@@ -189,8 +190,8 @@ class _Import:
     # The walk
 
     def run(self, message: str | None, author: str | None) -> ImportResult:
-        counter = threading.Thread(target=self._count, daemon=True)
-        counter.start()
+        if self._report is not None:
+            threading.Thread(target=self._count, daemon=True).start()
         try:
             self._walk()
             self._apply()
@@ -215,7 +216,7 @@ class _Import:
         # The rows are read twice: ahead, to tell which files need reading, and again where the results are used.
         spool = self._dataset._repository.path
         items = read_in_order(
-            self._folder, scan_folder(self._folder), self._wanted_by(self._rows()), jobs=self._jobs, spool=spool
+            self._folder, scan_folder(self._folder), self._wanted_by(_Ahead(self._rows())), jobs=self._jobs, spool=spool
         )
         rows = _Ahead(self._rows())
         for item in items:
@@ -230,7 +231,8 @@ class _Import:
             self._meet(item, file, row + self._shift, old)
             self._done += 1
             self._done_bytes += file.size_bytes
-            self._report(self._done, self._totals[0], self._done_bytes, self._totals[1])
+            if self._report is not None:
+                self._report(self._done, self._totals[0], self._done_bytes, self._totals[1])
         self._remove_before(None, rows)
 
     def _skip(self, item: Skipped, rows: _Ahead) -> None:
@@ -269,16 +271,14 @@ class _Import:
                 last = key
                 yield _OldRow(row, key, prints.row(row - start).tobytes())
 
-    def _wanted_by(self, rows: Iterator[_OldRow]) -> Callable[[FoundFile], bool]:
+    def _wanted_by(self, rows: _Ahead) -> Callable[[FoundFile], bool]:
         """Returns whether a file must be read; to be asked in path order."""
-        ahead = next(rows, None)
 
         def wanted(file: FoundFile) -> bool:
-            nonlocal ahead
             key = file.path.encode()
-            while ahead is not None and ahead.key < key:
-                ahead = next(rows, None)
-            known = ahead is not None and ahead.key == key and ahead.mark == fingerprint(file)
+            while rows.key is not None and rows.key < key:
+                rows.take()
+            known = rows.key == key and rows.take().mark == fingerprint(file)
             return self._rehash or not known
 
         return wanted
