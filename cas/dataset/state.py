@@ -13,6 +13,7 @@ from cas.dataset.pieces import Pieces
 from cas.errors import StoreError
 from cas.history.records import EMPTY_METADATA, ColumnRecord, Payload, TreeRecord
 from cas.store.gate import BlobWriter
+from cas.tree.constant import build_constant_stream
 from cas.tree.node import Nodes
 from cas.tree.read import EMPTY_STREAM, StreamRef
 from cas.tree.stream import KeepRows, StreamReader, edit_stream
@@ -111,13 +112,23 @@ class StreamState:
 
 
 class ColumnState:
-    """One column under edit: its type, and a stream state for each of the type's streams."""
+    """One column under edit: its type, and a stream state for each of the type's streams.
 
-    def __init__(self, name: str, type_: Type, streams: dict[str, StreamState], metadata: Payload) -> None:
+    ``origin`` is the name that the column has in the version the edit began at, or None for a new column.
+    """
+
+    def __init__(
+        self, name: str, type_: Type, streams: dict[str, StreamState], metadata: Payload, origin: str | None
+    ) -> None:
         self.name = name
         self.type = type_
         self.streams = streams
         self.metadata = metadata
+        self.origin = origin
+
+    def renamed(self, name: str) -> ColumnState:
+        """Returns the same column under another name."""
+        return ColumnState(name, self.type, self.streams, self.metadata, self.origin)
 
     def read(self, start: int, stop: int) -> Streams:
         """Returns the rows of each stream."""
@@ -145,14 +156,28 @@ class State:
     def _column(self, record: ColumnRecord) -> ColumnState:
         layouts = record.type.layouts()
         streams = {name: StreamState(self.nodes, record.streams[name], layouts[name]) for name in layouts}
-        return ColumnState(record.name, record.type, streams, record.metadata)
+        return ColumnState(record.name, record.type, streams, record.metadata, record.name)
 
-    def add_column(self, name: str, type_: Type) -> ColumnState:
-        """Adds a column without rows."""
-        streams = {stream: StreamState(self.nodes, EMPTY_STREAM, layout) for stream, layout in type_.layouts().items()}
-        column = ColumnState(name, type_, streams, EMPTY_METADATA)
-        self.columns[name] = column
-        return column
+    def add_column(self, name: str, type_: Type, value: Streams | None, writer: BlobWriter) -> None:
+        """Adds a column that has the same value, given as one row, in all rows."""
+        streams: dict[str, StreamState] = {}
+        for stream, layout in type_.layouts().items():
+            ref = EMPTY_STREAM
+            if self.rows and value is not None:
+                ref = build_constant_stream(self.nodes, value[stream], self.rows, layout, writer)
+            streams[stream] = StreamState(self.nodes, ref, layout)
+        self.columns = {**self.columns, name: ColumnState(name, type_, streams, EMPTY_METADATA, None)}
+
+    def remove_column(self, name: str) -> None:
+        """Removes a column."""
+        self.columns = {other: column for other, column in self.columns.items() if other != name}
+
+    def rename_column(self, old: str, new: str) -> None:
+        """Gives a column another name, in its place."""
+        self.columns = {
+            new if name == old else name: column.renamed(new) if name == old else column
+            for name, column in self.columns.items()
+        }
 
     def append(self, values: Mapping[str, Streams], count: int) -> None:
         """Stages rows at the end of all columns."""
@@ -168,12 +193,12 @@ class State:
         self.rows += sum(count - (stop - start) for start, stop, _, count in edits)
 
     def save(self) -> tuple[Any, ...]:
-        """Returns what :meth:`restore` needs to undo later changes of rows."""
-        return self.rows, [(stream, stream.save()) for stream in self._streams()]
+        """Returns what :meth:`restore` needs to undo later changes."""
+        return self.rows, self.columns, [(stream, stream.save()) for stream in self._streams()]
 
     def restore(self, saved: tuple[Any, ...]) -> None:
         """Goes back to a saved state."""
-        self.rows, streams = saved
+        self.rows, self.columns, streams = saved
         for stream, state in streams:
             stream.restore(state)
 

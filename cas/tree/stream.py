@@ -175,7 +175,7 @@ def edit_stream(old: StreamReader, parts: Sequence[RowsPart], writer: BlobWriter
     The result depends on the rows alone, not on the parts. Cost: the new rows, and the chunks and nodes next to
     each change; a ``KeepRows`` of whole chunks costs nothing.
     """
-    cutter = _ChunkCutter(old, writer)
+    cutter = ChunkCutter(old, writer)
     parts = [part for part in parts if len(part)]
     for index, part in enumerate(parts):
         if isinstance(part, KeepRows):
@@ -190,7 +190,7 @@ def build_stream(nodes: Nodes, rows: Rows, layout: Layout, writer: BlobWriter) -
     return edit_stream(StreamReader(nodes, EMPTY_STREAM, layout), [rows], writer)
 
 
-class _ChunkCutter:
+class ChunkCutter:
     """Cuts edited rows into chunks, keeping those of the old stream that stay as they are."""
 
     def __init__(self, old: StreamReader, writer: BlobWriter) -> None:
@@ -213,6 +213,12 @@ class _ChunkCutter:
         self._uncut_bytes += rows.nbytes + 1
         if self._uncut_bytes > _UNCUT_BYTES:
             self._cut(final=False)
+
+    def add_copies(self, rows: Rows, copies: int) -> None:
+        """Adds, at a cut, ``copies`` of the chunk that is known to hold these rows."""
+        entries = self._emit(rows, np.array([rows.count], np.int64))
+        many = (np.tile(entries.hashes, (copies, 1)), np.tile(entries.rows, copies), np.tile(entries.sizes, copies))
+        self._add(Entries(*many))
 
     def keep(self, part: KeepRows, *, at_end: bool) -> None:
         """Adds rows of the old stream, without reading those whose chunks stay."""
