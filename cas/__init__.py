@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cas import errors, types
     from cas.dataset.column import Column, ReadOnlyColumn
-    from cas.dataset.dataset import Dataset, ReadOnlyDataset
+    from cas.dataset.dataset import Dataset
+    from cas.dataset.future import Future
     from cas.dataset.history import History, Version
     from cas.dataset.metadata import Metadata, ReadOnlyMetadata
     from cas.dataset.opening import create, exists, init, open, open_read_only  # noqa: A004
-    from cas.dataset.rows import Row, RowsView
+    from cas.dataset.read_only import ReadOnlyDataset
+    from cas.dataset.rows import Row, RowRange, RowRangeView, RowView
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
 
 __version__ = "0.1.0"
@@ -28,13 +30,16 @@ __version__ = "0.1.0"
 __all__ = [
     "Column",
     "Dataset",
+    "Future",
     "History",
     "Metadata",
     "ReadOnlyColumn",
     "ReadOnlyDataset",
     "ReadOnlyMetadata",
     "Row",
-    "RowsView",
+    "RowRange",
+    "RowRangeView",
+    "RowView",
     "Tag",
     "TagView",
     "Tags",
@@ -53,11 +58,13 @@ __all__ = [
 # Names are imported when they are first used (PEP 562), so that `import cas` itself costs next to nothing.
 _MODULES = {
     "dataset.column": ("Column", "ReadOnlyColumn"),
-    "dataset.dataset": ("Dataset", "ReadOnlyDataset"),
+    "dataset.dataset": ("Dataset",),
+    "dataset.future": ("Future",),
     "dataset.history": ("History", "Version"),
     "dataset.metadata": ("Metadata", "ReadOnlyMetadata"),
     "dataset.opening": ("create", "exists", "init", "open", "open_read_only"),
-    "dataset.rows": ("Row", "RowsView"),
+    "dataset.read_only": ("ReadOnlyDataset",),
+    "dataset.rows": ("Row", "RowRange", "RowRangeView", "RowView"),
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

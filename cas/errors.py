@@ -24,11 +24,14 @@
     ├── InvalidInputError (ValueError)      correct the input
     │   ├── InvalidTypeError (TypeError)
     │   ├── InvalidNameError
+    │   ├── ClosedError
     │   └── UncommittedChangesError
     ├── CorruptedError                      restore from a copy
     ├── UnsupportedError                    another version, or an optional package
     └── StoreError                          look at the disk
         └── StoreFullError
+
+    UncommittedChangesWarning (UserWarning) commit, roll back, or recover
 
 Facts stand in attributes; the message says what was wrong, what was expected and what to do.
 """
@@ -158,6 +161,10 @@ class InvalidNameError(InvalidInputError):
     """A name for a dataset, column, tag or branch breaks the rules for names."""
 
 
+class ClosedError(InvalidInputError):
+    """The dataset was closed; open it again."""
+
+
 class UncommittedChangesError(InvalidInputError):
     """The operation needs committed rows, and some are not."""
 
@@ -180,3 +187,7 @@ class StoreError(CasError):
 
 class StoreFullError(StoreError):
     """The disk is full; the store is as it was before the operation."""
+
+
+class UncommittedChangesWarning(UserWarning):
+    """A dataset was left with staged changes that were not committed."""

@@ -76,7 +76,7 @@ def layer(module: str) -> str:
 def test_the_source_is_seen() -> None:
     assert {layer(module) for module in MODULES} == {*ORDER, *GROUND}
     assert Import("cas.tree.edit", "cas.tree.node", True) in INNER
-    assert Import("cas.dataset.history", "cas.dataset.dataset", False) in INNER
+    assert Import("cas.dataset.history", "cas.dataset.read_only", False) in INNER
     assert Import("cas.codec.values", "cas.types", True) in INNER
     assert len(INNER) > 100
 
@@ -138,13 +138,16 @@ def test_exported_names() -> None:
     assert cas.__all__ == [
         "Column",
         "Dataset",
+        "Future",
         "History",
         "Metadata",
         "ReadOnlyColumn",
         "ReadOnlyDataset",
         "ReadOnlyMetadata",
         "Row",
-        "RowsView",
+        "RowRange",
+        "RowRangeView",
+        "RowView",
         "Tag",
         "TagView",
         "Tags",

@@ -11,7 +11,7 @@ import numpy as np
 
 from cas.cli.paths import BATCH_ROWS, check_has_paths, encode_path, paths_of, print_bytes
 from cas.codec.rows import Ints
-from cas.dataset.dataset import ReadOnlyDataset
+from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
 from cas.repo.duplicates import Duplicates
 

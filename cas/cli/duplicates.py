@@ -12,7 +12,7 @@ from cas.cli.delete_list import write_delete_list
 from cas.cli.opened import Opened, open_version
 from cas.cli.output import format_bytes, json_option, print_json, printable
 from cas.cli.paths import has_paths, null_option, paths_of
-from cas.dataset.dataset import ReadOnlyDataset
+from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
 from cas.repo.duplicates import DuplicateGroup, Duplicates, find_duplicates
 from cas.types import Image, Nullable

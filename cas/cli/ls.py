@@ -14,8 +14,8 @@ from cas.cli.output import format_bytes, format_time, json_option, print_json, p
 from cas.cli.paths import check_has_paths, encode_path, null_option, paths_of, print_bytes
 from cas.codec.image_format import NotAnImageError, image_format
 from cas.dataset.column import ReadOnlyColumn
-from cas.dataset.dataset import ReadOnlyDataset
 from cas.dataset.history import Version
+from cas.dataset.read_only import ReadOnlyDataset
 from cas.history.refs import MAIN
 from cas.repo.config import MANY_DATASETS
 from cas.repo.location import Location

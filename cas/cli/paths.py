@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from cas.codec.rows import Ints
-from cas.dataset.dataset import ReadOnlyDataset
+from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
 from cas.types import Nullable, Text
 

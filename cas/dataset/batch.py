@@ -2,48 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
+from cas.codec.rows import Ints
 from cas.codec.values import Streams, encode_values
+from cas.dataset.readable import Readable
+from cas.dataset.rows import RowRangeView
 from cas.dataset.state import ColumnState
 from cas.errors import InvalidInputError, InvalidTypeError
+from cas.types import Type
 
-Batch = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Columns = Mapping[str, Any]
+Batch = Columns | Sequence[Mapping[str, Any]] | Readable | RowRangeView | Iterable[Any]
+Encoded = dict[str, Streams]
+_COPY_BYTES: Final = 8 << 20
 
 
-def encode_batch(columns: Mapping[str, ColumnState], rows: Batch) -> tuple[dict[str, Streams], int]:
-    """Returns the rows of every column's streams and their count.
+def encode_batches(columns: Mapping[str, ColumnState], rows: Batch) -> Iterator[tuple[Encoded, int]]:
+    """Yields the rows of every column's streams and their count, batch by batch.
 
-    ``rows`` is a dict of columns with as many values each, or a list of dicts, one a row. Columns left out must be
-    nullable. Raises :class:`~cas.errors.InvalidInputError`, naming column and row.
+    ``rows`` is a dict of columns with as many values each; a list of dicts, one a row; a dataset or some rows of one;
+    or an iterator of any of these. Columns left out must be nullable. Raises
+    :class:`~cas.errors.InvalidInputError`, naming column and row.
     """
     if not columns:
         raise InvalidInputError("the dataset has no columns; add some with add_column first")
-    table = _as_columns(columns, rows)
+    if isinstance(rows, Readable):
+        yield from _encode_rows_of(columns, rows, range(len(rows)))
+    elif isinstance(rows, RowRangeView):
+        yield from _encode_rows_of(columns, rows.dataset, rows.numbers)
+    elif isinstance(rows, Mapping):
+        yield _encode_columns(columns, rows)
+    elif isinstance(rows, (list, tuple)):
+        yield _encode_columns(columns, _as_columns(columns, rows))
+    elif isinstance(rows, Iterator):
+        for batch in rows:
+            yield from encode_batches(columns, batch)
+    else:
+        raise InvalidTypeError(
+            f"{type(rows).__name__} cannot be appended; expected a dict of columns, a list of dicts (one a row), a "
+            f"dataset, or a generator of such batches"
+        )
+
+
+def is_of(rows: Batch, dataset: Readable) -> bool:
+    """Whether the rows given are a dataset's own."""
+    return rows is dataset or (isinstance(rows, RowRangeView) and rows.dataset is dataset)
+
+
+def encode_batch(columns: Mapping[str, ColumnState], rows: Batch) -> tuple[Encoded, int]:
+    """Returns the rows of every column's streams for one batch, and their count."""
+    if isinstance(rows, Iterator):
+        raise InvalidTypeError("one batch was expected, not a generator of batches")
+    found = list(encode_batches(columns, rows))
+    if len(found) > 1:
+        raise InvalidInputError("so many rows of a dataset cannot be put in at once; append or insert them")
+    return found[0] if found else _encode_columns(columns, {name: [] for name in columns})
+
+
+def _encode_columns(columns: Mapping[str, ColumnState], table: Columns) -> tuple[Encoded, int]:
     unknown = sorted(set(table) - set(columns), key=str)
     if unknown:
         raise InvalidInputError(f"there is no column {unknown[0]!r}; the columns are {list(columns)}")
-    encoded = {name: encode_values(columns[name].type, values, name) for name, values in table.items()}
+    encoded = {name: _encode(columns[name].type, values, name) for name, values in table.items()}
     counts = {name: next(iter(streams.values())).count for name, streams in encoded.items()}
     if len(set(counts.values())) > 1:
         raise InvalidInputError(f"the columns have different numbers of values: {counts}")
     count = next(iter(counts.values()), 0)
+    return _with_missing(columns, encoded, count), count
+
+
+def _encode(type_: Type, values: object, column: str) -> Streams:
+    if isinstance(values, Iterable) and not hasattr(values, "__len__"):
+        values = list(values)
+    return encode_values(type_, values, column)
+
+
+def _with_missing(columns: Mapping[str, ColumnState], encoded: Encoded, count: int) -> Encoded:
+    """Adds the columns that were left out, in the order of the dataset."""
     for name, column in columns.items():
         if name not in encoded:
             if count and not column.type.nullable:
                 raise InvalidInputError(f"column {name!r} has no values, and is not nullable", column=name)
             encoded[name] = encode_values(column.type, [None] * count, name)
-    return encoded, count
+    return {name: encoded[name] for name in columns}
 
 
-def _as_columns(columns: Mapping[str, ColumnState], rows: Batch) -> Mapping[str, Any]:
-    if isinstance(rows, Mapping):
-        return rows
-    if not isinstance(rows, (list, tuple)) or not all(isinstance(row, Mapping) for row in rows):
-        raise InvalidTypeError(
-            f"{type(rows).__name__} cannot be appended; expected a dict of columns or a list of dicts, one a row"
-        )
+def _as_columns(columns: Mapping[str, ColumnState], rows: Sequence[Mapping[str, Any]]) -> Columns:
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise InvalidTypeError(f"row {number} is {type(row).__name__}; expected a dict of columns", row=number)
     names = dict.fromkeys(name for row in rows for name in row)
     for number, row in enumerate(rows):
         for name in names:
@@ -51,3 +100,26 @@ def _as_columns(columns: Mapping[str, ColumnState], rows: Batch) -> Mapping[str,
             if name not in row and not (column and column.type.nullable):
                 raise InvalidInputError(f"row {number} has no value for column {name!r}", row=number)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _encode_rows_of(
+    columns: Mapping[str, ColumnState], source: Readable, numbers: range | Ints
+) -> Iterator[tuple[Encoded, int]]:
+    """Takes rows over from a dataset: as they are stored where the types are equal, otherwise value by value."""
+    types = source.schema
+    unknown = sorted(set(types) - set(columns))
+    if unknown:
+        raise InvalidInputError(
+            f"there is no column {unknown[0]!r} here, which the other dataset has; the columns are {list(columns)}",
+            column=unknown[0],
+        )
+    step = max(1, _COPY_BYTES // max(1, source._state.mean_row_bytes))
+    for start in range(0, len(numbers), step):
+        part = numbers[start : start + step]
+        encoded: Encoded = {}
+        for name, type_ in types.items():
+            if type_ == columns[name].type:
+                encoded[name] = source._streams_of(name, part)
+            else:
+                encoded[name] = encode_values(columns[name].type, source[name][part], name)
+        yield _with_missing(columns, encoded, len(part)), len(part)

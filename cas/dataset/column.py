@@ -65,11 +65,7 @@ class ReadOnlyColumn:
         selected = select(index, len(self))
         if isinstance(selected, int):
             return self._decode(self._dataset._read_rows(self._name, selected, selected + 1))[0]
-        if isinstance(selected, range):
-            if selected.step == 1:
-                return self._decode(self._dataset._read_rows(self._name, selected.start, selected.stop))
-            selected = np.arange(selected.start, selected.stop, selected.step, dtype=np.int64)
-        return self._decode(self._dataset._take_rows(self._name, selected))
+        return self._decode(self._dataset._streams_of(self._name, selected))
 
     def _decode(self, streams: Streams) -> Any:
         return decode_values(self.type, streams)

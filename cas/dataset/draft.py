@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,14 @@ from cas.errors import CorruptedError, InvalidInputError
 from cas.hashing import Kind
 from cas.history.records import encode_tree, read_payload, write_payload
 from cas.history.row_map import RowMap
-from cas.repo.commit import Proposal, commit
+from cas.repo.commit import Proposal, commit, live_scope
+from cas.repo.metadata import move_mappings
 from cas.repo.repository import Repository
-from cas.repo.sessions import Session, put_session, remove_session
+from cas.repo.sessions import NOBODY, Session, put_session, remove_session
 from cas.store.contract import Transaction
 from cas.store.gate import BlobWriter
 from cas.tree.node import Nodes
+from cas.types import Type
 
 DIRECT_BYTES: Final = 8 << 20
 
@@ -48,13 +51,14 @@ class Draft:
         self.state = State(self._nodes, repository.tree(repository.version(base).tree))
         self._base_rows = self.state.rows
         self._row_pieces: Pieces[Inserted] = Pieces(self._base_rows)
-        self._session: bytes | None = None
-        self._since = 0
+        self._id = uuid.uuid4().bytes
+        self._since: int | None = None
+        self._has_details = False
         self.changed = False
 
     def append(self, values: Encoded, count: int) -> None:
         """Stages rows at the end."""
-        with self._whole():
+        with self._change():
             self.state.append(_own(values), count)
             self._row_pieces.append(Inserted(count))
             self._settle_if_large()
@@ -63,7 +67,7 @@ class Draft:
         """Stages replacements of rows ``start`` to ``stop`` by ``count`` new ones, in ascending order."""
         if not edits:
             return
-        with self._whole():
+        with self._change():
             self.state.splice([(start, stop, new and _own(new), count) for start, stop, new, count in edits])
             self._row_pieces.splice([(start, stop, Inserted(count)) for start, stop, _, count in edits])
             self._settle_if_large()
@@ -88,17 +92,36 @@ class Draft:
             edits.append((start, stop, {name: rows.slice(done, upto) for name, rows in streams.items()}))
             done = upto
         if edits:
-            with self._whole():
+            with self._change():
                 column.splice(edits)
                 self._settle_if_large()
 
+    def assign_all(self, column: ColumnState, selected: range | Ints, value: Streams) -> None:
+        """Stages one value, given as one row, for all selected rows of a column."""
+        nothing = np.zeros(len(selected), np.int64)
+        self.assign(column, selected, {name: row.take(nothing) for name, row in value.items()})
+
+    def add_column(self, name: str, type_: Type, value: Streams | None) -> None:
+        """Stages a column that has one value, given as one row, in all rows."""
+        with self._change():
+            self.state.add_column(name, type_, value, self._writer)
+
+    def remove_column(self, name: str) -> None:
+        """Stages the removal of a column."""
+        with self._change():
+            self.state.remove_column(name)
+
+    def rename_column(self, old: str, new: str) -> None:
+        """Stages another name for a column."""
+        with self._change():
+            self.state.rename_column(old, new)
+
     @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Makes a change whole or not at all, whatever is raised in it."""
+    def whole(self) -> Iterator[None]:
+        """Makes the changes of the block take effect together, or, whatever is raised meanwhile, not at all."""
         state, rows, changed = self.state.save(), self._row_pieces.save(), self.changed
         try:
             yield
-            self.changed = True
         except BaseException:
             self.state.restore(state)
             self._row_pieces.restore(rows)
@@ -106,6 +129,12 @@ class Draft:
             # What the writer holds by now may be the caller's memory, which need not stay as it is.
             self._writer.own()
             raise
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        with self.whole():
+            yield
+            self.changed = True
 
     def _settle_if_large(self) -> None:
         if self.state.staged_bytes >= DIRECT_BYTES or self.state.crowded:
@@ -120,10 +149,11 @@ class Draft:
             self.base,
             self.state.settle(self._writer),
             self.row_map(),
+            self.origins(),
+            self._id,
             message,
             author,
             dict(details),
-            self._session,
         )
         return commit(self._repository, proposal, self._writer)
 
@@ -131,23 +161,47 @@ class Draft:
         """Returns how the rows line up with those of the base."""
         return row_map_of(self._row_pieces, self._base_rows)
 
+    def origins(self) -> dict[str, str | None]:
+        """Returns for each column the name it has in the base, or None for a new one."""
+        return {name: column.origin for name, column in self.state.columns.items()}
+
+    def scope(self, column: str | None) -> bytes:
+        """Returns where the live metadata of the dataset, or of a column, stands."""
+        return live_scope(self._dataset, self._branch, self._id, self.origins(), column)
+
     def flush(self, details: Mapping[str, Any]) -> None:
         """Writes what is staged durably, as a session that can be recovered."""
+        self._put_session(dict(details), os.getpid())
+
+    def leave(self) -> bool:
+        """Makes what is staged recoverable by others, for the handle is gone; False where nothing was to be kept.
+
+        Rows whose owner flushed them with details stay as they were then, since the details describe those.
+        """
+        if not self.changed:
+            return False
+        if self._has_details:
+            return True
+        self._put_session({}, NOBODY)
+        return True
+
+    def _put_session(self, details: dict[str, Any], pid: int) -> None:
         tree = self._writer.add_record(Kind.TREE, encode_tree(self.state.settle(self._writer)))
         row_map = write_payload(self.row_map().encode(), self._nodes, self._writer)
-        id_ = self._session or uuid.uuid4().bytes
         blobs = list(self._writer.held.items())
 
         def change(txn: Transaction) -> int:
             now = txn.timestamp()
             txn.put_blobs(blobs)
             since = self._since or now
-            session = Session(self._branch, self.base, tree, row_map, since, now, details=dict(details))
-            put_session(txn, self._dataset, id_, session)
+            session = Session(
+                self._branch, self.base, tree, row_map, self.origins(), since, now, pid=pid, details=details
+            )
+            put_session(txn, self._dataset, self._id, session)
             return since
 
         self._since = self._repository.store.write(change)
-        self._session = id_
+        self._has_details = bool(details)
         self._writer.clear()
 
     def adopt(self, id_: bytes, session: Session) -> None:
@@ -156,17 +210,28 @@ class Draft:
         state = State(self._nodes, self._repository.tree(session.tree))
         if (row_map.parent_rows, row_map.rows) != (self._base_rows, state.rows):
             raise CorruptedError("the row map of the uncommitted rows does not fit them", blob=session.tree.hex())
+        if set(session.origins) != set(state.columns):
+            raise CorruptedError("the columns of the uncommitted rows do not fit them", blob=session.tree.hex())
+        for name, column in state.columns.items():
+            column.origin = session.origins[name]
         self.state = state
         self._row_pieces = _pieces_of(row_map.runs, self._base_rows)
-        self._session = id_
+        self._id = id_
         self._since = session.since
+        self._has_details = bool(session.details)
         self.changed = True
 
     def discard(self) -> None:
-        """Ends the session, if rows were flushed; the draft is spent then."""
-        session = self._session
-        if session is not None:
-            self._repository.store.write(lambda txn: remove_session(txn, self._dataset, session))
+        """Ends the session, if there is one, with the metadata of its columns; the draft is spent then."""
+        staged = [self.scope(name) for name, origin in self.origins().items() if origin is None]
+        if self._since is None and not staged:
+            return
+
+        def change(txn: Transaction) -> None:
+            remove_session(txn, self._dataset, self._id)
+            move_mappings(txn, {}, staged)
+
+        self._repository.store.write(change)
 
     @property
     def writer(self) -> BlobWriter:

@@ -15,7 +15,7 @@ from cas.repo.repository import Repository
 from cas.repo.revisions import resolve
 
 if TYPE_CHECKING:
-    from cas.dataset.dataset import ReadOnlyDataset
+    from cas.dataset.read_only import ReadOnlyDataset
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -90,7 +90,7 @@ class Version:
 
     def open(self) -> ReadOnlyDataset:
         """Opens the dataset as it was."""
-        from cas.dataset.dataset import ReadOnlyDataset
+        from cas.dataset.read_only import ReadOnlyDataset
 
         return ReadOnlyDataset(self._repository, self._dataset, self._name, self._hash)
 

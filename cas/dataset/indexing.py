@@ -23,6 +23,8 @@ def select(index: Any, rows: int) -> Selection:
             return range(rows)[index]
         except (TypeError, ValueError) as error:
             raise InvalidInputError(f"{index} is not a valid slice: {error}") from None
+    if isinstance(index, range) and (not index or 0 <= min(index[0], index[-1]) <= max(index[0], index[-1]) < rows):
+        return index
     if isinstance(index, (list, range)) or (isinstance(index, np.ndarray) and index.ndim):
         try:
             numbers = np.asarray(index)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cas.codec import cbor
 from cas.errors import InvalidTypeError
 from cas.repo import metadata as table
-from cas.repo.repository import Repository
 from cas.store.contract import Transaction
+
+if TYPE_CHECKING:
+    from cas.dataset.dataset import Dataset
 
 
 class ReadOnlyMetadata(Mapping[str, Any]):
@@ -42,21 +44,22 @@ class Metadata(MutableMapping[str, Any]):
 
     Every change is durable when the statement ends, in a transaction of its own, and other processes see it at once;
     a commit takes it into the version. Keys are text, in sorted order. Values: None, bool, int, float, str, bytes,
-    list, tuple (read back as list), dict with str keys, datetime, NumPy scalars and arrays.
+    list, tuple (read back as list), dict with str keys, datetime, NumPy scalars and arrays. A value read is a copy:
+    to change one, assign it again.
 
     Cost: reading or setting a key takes one look-up, setting one durable transaction.
     """
 
-    __slots__ = ("_owner", "_repository", "_scope")
+    __slots__ = ("_column", "_dataset")
 
-    def __init__(self, repository: Repository, scope: bytes, owner: object) -> None:
-        self._repository = repository
-        self._scope = scope
-        self._owner = owner
+    def __init__(self, dataset: Dataset, column: str | None) -> None:
+        self._dataset = dataset
+        self._column = column
 
     def __getitem__(self, key: str) -> Any:
-        with self._repository.store.read() as view:
-            return table.get_value(view, self._scope, key)
+        scope = self._dataset._metadata_scope(self._column)
+        with self._dataset._repository.store.read() as view:
+            return table.get_value(view, scope, key)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
@@ -70,16 +73,25 @@ class Metadata(MutableMapping[str, Any]):
             cbor.encode_value([key, value])
 
         def change(txn: Transaction) -> None:
+            scope = self._dataset._metadata_scope(self._column, txn)
             for key, value in items.items():
-                table.put_value(txn, self._scope, key, value)
+                table.put_value(txn, scope, key, value)
 
-        self._repository.store.write(change)
+        self._dataset._repository.store.write(change)
 
     def __delitem__(self, key: str) -> None:
         def change(txn: Transaction) -> None:
-            table.remove_value(txn, self._scope, key)
+            table.remove_value(txn, self._dataset._metadata_scope(self._column, txn), key)
 
-        self._repository.store.write(change)
+        self._dataset._repository.store.write(change)
+
+    def clear(self) -> None:
+        """Removes all keys in one durable transaction."""
+
+        def change(txn: Transaction) -> None:
+            table.move_mappings(txn, {}, [self._dataset._metadata_scope(self._column, txn)])
+
+        self._dataset._repository.store.write(change)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.to_dict())
@@ -89,8 +101,9 @@ class Metadata(MutableMapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a plain dict of all values, read at one moment."""
-        with self._repository.store.read() as view:
-            return table.read_mapping(view, self._scope)
+        scope = self._dataset._metadata_scope(self._column)
+        with self._dataset._repository.store.read() as view:
+            return table.read_mapping(view, scope)
 
     def __repr__(self) -> str:
         return f"Metadata({self.to_dict()!r})"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cas.dataset.dataset import Dataset, ReadOnlyDataset, default_author
+from cas.dataset.dataset import Dataset, default_author
 from cas.dataset.history import Version
+from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidTypeError, NotFoundError
 from cas.history.refs import MAIN, check_column_name
 from cas.repo.commit import create_dataset

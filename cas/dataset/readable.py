@@ -6,13 +6,16 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from cas.codec.rows import Ints
 from cas.codec.values import Streams
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.indexing import select
-from cas.dataset.rows import Row, RowsView
+from cas.dataset.rows import RowRangeView, RowView
 from cas.dataset.state import ColumnState, State
-from cas.errors import ColumnNotFoundError, InvalidInputError
+from cas.errors import ClosedError, ColumnNotFoundError, InvalidInputError, ReadOnlyAttributeError
+from cas.repo.repository import Repository
 from cas.types import Type
 
 if TYPE_CHECKING:
@@ -23,10 +26,44 @@ class Readable:
     """A table of named columns."""
 
     _column_class: type[ReadOnlyColumn] = ReadOnlyColumn
+    _row_class: type[RowView] = RowView
+    _rows_class: type[RowRangeView] = RowRangeView
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, repository: Repository, dataset: bytes, name: str) -> None:
+        self._repository = repository
+        self._dataset = dataset
+        self._name = name
+        self._closed = False
         self._lock = threading.RLock()
+
+    @property
+    def _state(self) -> State:
+        """The table as it is; refused once the dataset is closed."""
+        raise NotImplementedError
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the dataset is closed; open it again")
+
+    @property
+    def _where(self) -> str:
+        return f"{self._repository.path}/{self._name}".rstrip("/")
+
+    @property
+    def id(self) -> str:
+        """What names the dataset in its store, for good: 32 hexadecimal digits."""
+        return self._dataset.hex()
+
+    @property
+    def name(self) -> str:
+        """The name of the dataset: the last part of its path, unless it was given another one."""
+        facts = self._repository.facts(self._name)
+        return facts.title or self._name.rsplit("/", 1)[-1] or self._repository.path.name
+
+    @property
+    def description(self) -> str:
+        """What the dataset is, in words; empty unless it was set."""
+        return self._repository.facts(self._name).description
 
     @property
     def schema(self) -> dict[str, Type]:
@@ -39,7 +76,7 @@ class Readable:
     @overload
     def __getitem__(self, index: str) -> Any: ...
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int) -> RowView: ...
     @overload
     def __getitem__(self, index: Any) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
@@ -47,11 +84,10 @@ class Readable:
             self._column_state(index)
             return self._column_class(self, index)
         selected = select(index, len(self))
-        return Row(self, selected) if isinstance(selected, int) else RowsView(self, selected)
+        return self._row_class(self, selected) if isinstance(selected, int) else self._rows_class(self, selected)
 
     def __getattr__(self, name: str) -> Any:
-        state: State | None = self.__dict__.get("_state")
-        if state is not None and name in state.columns:
+        if not name.startswith("_") and name in self._state.columns:
             return self[name]
         raise AttributeError(f"{type(self).__name__!r} has no attribute and no column {name!r}")
 
@@ -61,21 +97,23 @@ class Readable:
                 f"{name!r} cannot be set on a dataset; assign the values of a column with ds[{name!r}][:] = ...",
                 column=name,
             )
+        if isinstance(known := getattr(type(self), name, None), property) and known.fset is None:
+            raise ReadOnlyAttributeError(f"{name!r} of a {type(self).__name__} cannot be set")
         super().__setattr__(name, value)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[RowView]:
         for row in range(len(self)):
-            yield Row(self, row)
+            yield self._row_class(self, row)
 
     def __contains__(self, name: object) -> bool:
         return name in self._state.columns
 
-    def batches(self, size: int) -> Iterator[RowsView]:
+    def batches(self, size: int) -> Iterator[RowRangeView]:
         """Yields all rows in order, ``size`` rows at a time."""
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise InvalidInputError(f"a batch size of {size!r} is not valid; expected an int of 1 or more")
         for start in range(0, len(self), size):
-            yield RowsView(self, range(start, min(start + size, len(self))))
+            yield self._rows_class(self, range(start, min(start + size, len(self))))
 
     def _column_state(self, name: str) -> ColumnState:
         column = self._state.columns.get(name)
@@ -91,6 +129,14 @@ class Readable:
     def _take_rows(self, name: str, rows: Ints) -> Streams:
         with self._lock:
             return self._column_state(name).take(rows)
+
+    def _streams_of(self, name: str, numbers: range | Ints) -> Streams:
+        """Returns the rows at the given numbers of a column's streams."""
+        if isinstance(numbers, range):
+            if numbers.step == 1:
+                return self._read_rows(name, numbers.start, numbers.stop)
+            numbers = np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64)
+        return self._take_rows(name, numbers)
 
     def _metadata(self, column: str | None) -> Metadata | ReadOnlyMetadata:
         raise NotImplementedError

@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from cas.dataset.indexing import Selection, select
+from cas.codec.rows import Ints
+from cas.dataset.indexing import select
 
 if TYPE_CHECKING:
+    from cas.dataset.dataset import Dataset
     from cas.dataset.readable import Readable
 
 
-class Row(Mapping[str, Any]):
+class RowView(Mapping[str, Any]):
     """One row: ``row["column"]`` reads the value; ``dict(row)`` reads all."""
 
-    __slots__ = ("_dataset", "_row")
+    __slots__ = ("_dataset", "_number")
 
-    def __init__(self, dataset: Readable, row: int) -> None:
+    def __init__(self, dataset: Readable, number: int) -> None:
         self._dataset = dataset
-        self._row = row
+        self._number = number
 
     def __getitem__(self, column: str) -> Any:
-        return self._dataset[column][self._row]
+        return self._dataset[column][self._number]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._dataset.schema)
@@ -34,40 +36,75 @@ class Row(Mapping[str, Any]):
     @property
     def number(self) -> int:
         """The number of the row."""
-        return self._row
+        return self._number
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the values of all columns."""
+        return dict(self)
 
     def __repr__(self) -> str:
-        return f"<Row {self._row} of {self._dataset!r}>"
+        return f"<{type(self).__name__} {self._number}: {', '.join(self)}>"
 
 
-class RowsView(Sequence[Row]):
+class Row(RowView):
+    """One row of a dataset that is open for writing: ``row["column"] = value`` stages a new value."""
+
+    __slots__ = ()
+    _dataset: Dataset
+
+    def __setitem__(self, column: str, value: Any) -> None:
+        self._dataset[column][self._number] = value
+
+
+class RowRangeView(Sequence[RowView]):
     """Several rows: ``rows["column"]`` reads their values at once, ``rows[i]`` is one of them."""
 
     __slots__ = ("_dataset", "_numbers")
+    _row_class: type[RowView] = RowView
 
-    def __init__(self, dataset: Readable, selected: Selection) -> None:
+    def __init__(self, dataset: Readable, numbers: range | Ints) -> None:
         self._dataset = dataset
-        self._numbers: Any = selected
+        self._numbers = numbers
+
+    @property
+    def dataset(self) -> Readable:
+        """The dataset they are rows of."""
+        return self._dataset
+
+    @property
+    def numbers(self) -> range | Ints:
+        """The numbers of the rows: a range, or an int64 array of shape (rows,)."""
+        return self._numbers
 
     @overload
     def __getitem__(self, index: str) -> Any: ...
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int) -> RowView: ...
     @overload
-    def __getitem__(self, index: slice) -> RowsView: ...
+    def __getitem__(self, index: slice) -> RowRangeView: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
-            numbers = self._numbers
-            if isinstance(numbers, range) and numbers.step == 1:
-                return self._dataset[index][numbers.start : numbers.stop]
-            return self._dataset[index][np.asarray(numbers, np.int64)]
+            return self._dataset[index][self._numbers]
         selected = select(index, len(self))
         if isinstance(selected, int):
-            return Row(self._dataset, int(self._numbers[selected]))
-        return RowsView(self._dataset, np.asarray(self._numbers, np.int64)[np.asarray(selected, np.int64)])
+            return self._row_class(self._dataset, int(self._numbers[selected]))
+        if isinstance(selected, range):
+            return type(self)(self._dataset, self._numbers[index])
+        return type(self)(self._dataset, np.asarray(self._numbers, np.int64)[selected])
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} rows of {self._dataset!r}>"
+        return f"<{type(self).__name__} of {len(self)} rows: {', '.join(self._dataset.schema)}>"
+
+
+class RowRange(RowRangeView):
+    """Several rows of a dataset open for writing: ``rows["column"] = values`` stages new values, one for each row."""
+
+    __slots__ = ()
+    _row_class = Row
+    _dataset: Dataset
+
+    def __setitem__(self, column: str, values: Any) -> None:
+        self._dataset[column][self._numbers] = values

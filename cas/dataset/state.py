@@ -52,6 +52,11 @@ class StreamState:
         self._pieces.splice(edits)
 
     @property
+    def size_bytes(self) -> int:
+        """The payload bytes, roughly: those of the tree and those staged."""
+        return self.reader.ref.size_bytes + self.staged_bytes
+
+    @property
     def crowded(self) -> bool:
         """Whether there are so many pieces that they had better be settled."""
         return self._pieces.count > _MAX_PIECES
@@ -68,7 +73,7 @@ class StreamState:
 
     def batches(self, start: int, stop: int, batch_bytes: int = 8 << 20) -> Iterator[Rows]:
         """Yields the rows ``start`` to ``stop`` in runs of about ``batch_bytes`` bytes, staged ones included."""
-        mean = max(1, (self.reader.ref.size_bytes + self.staged_bytes) // max(1, len(self)))
+        mean = max(1, self.size_bytes // max(1, len(self)))
         step = max(1, batch_bytes // mean)
         for begin in range(start, stop, step):
             yield self.read(begin, min(begin + step, stop))
@@ -215,6 +220,12 @@ class State:
     def crowded(self) -> bool:
         """Whether some stream has so many pieces that they had better be settled."""
         return any(stream.crowded for stream in self._streams())
+
+    @property
+    def mean_row_bytes(self) -> int:
+        """The bytes that a row has on average in all streams."""
+        size = sum(stream.size_bytes for stream in self._streams())
+        return size // max(1, self.rows)
 
     def settle(self, writer: BlobWriter) -> TreeRecord:
         """Turns staged edits into trees and returns the record of the table."""

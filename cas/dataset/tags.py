@@ -16,7 +16,7 @@ from cas.repo.repository import Repository, find_ref, scan_refs
 from cas.store.contract import Transaction, View
 
 if TYPE_CHECKING:
-    from cas.dataset.dataset import ReadOnlyDataset
+    from cas.dataset.read_only import ReadOnlyDataset
 
 
 def create_tag(

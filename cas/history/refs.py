@@ -90,6 +90,11 @@ def check_column_name(name: object) -> str:
     return _check_text(name, "column")
 
 
+def check_title(name: object) -> str:
+    """Returns a valid name for people to read, of a dataset."""
+    return _check_text(name, "dataset")
+
+
 def check_dataset_name(name: str) -> str:
     """Returns a valid dataset name: path segments joined by ``/``."""
     for segment in name.split("/"):

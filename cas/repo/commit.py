@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ from cas.history.records import (
 )
 from cas.history.refs import BRANCH, MAIN, ReflogRecord, RefRecord
 from cas.history.row_map import RowMap
-from cas.repo.metadata import scope_key, snapshot
+from cas.repo.metadata import move_mappings, scope_key, snapshot, staged_scope_key
 from cas.repo.repository import Repository, find_ref, register_dataset
 from cas.store.contract import REFLOG, REFS, SESSIONS, VERSIONS, T, Transaction, View
 from cas.store.gate import BlobWriter
@@ -35,17 +35,36 @@ FIRST_MESSAGE = "Dataset created"
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a commit wants to land on a branch: a state, the version it comes from, and how rows line up."""
+    """What a commit wants to land on a branch: a state, the version it comes from, and how rows and columns line up.
+
+    ``origins`` tells for each column the name it has in ``base``, or None for a new one; ``session`` is the id under
+    which the writer may have flushed rows and set metadata of new columns.
+    """
 
     dataset: bytes
     branch: str
     base: bytes
     tree: TreeRecord
     row_map: RowMap
+    origins: dict[str, str | None]
+    session: bytes
     message: str
     author: str
     details: dict[str, Any] = field(default_factory=dict)
-    session: bytes | None = None
+
+    def scope(self, column: str | None) -> bytes:
+        """Returns where the live metadata of the dataset, or of a column of the state, stands until the commit."""
+        return live_scope(self.dataset, self.branch, self.session, self.origins, column)
+
+
+def live_scope(
+    dataset: bytes, branch: str, session: bytes, origins: Mapping[str, str | None], column: str | None
+) -> bytes:
+    """Returns the scope of a column under edit: that of the name it comes from, or the session's own."""
+    if column is None:
+        return scope_key(dataset, branch, None)
+    origin = origins[column]
+    return staged_scope_key(dataset, session, column) if origin is None else scope_key(dataset, branch, origin)
 
 
 class _Inside:
@@ -110,6 +129,7 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
             state = _with_metadata(txn, proposal, nodes, inside)
             tree = inside.add_record(Kind.TREE, encode_tree(state))
             base = repository.version(proposal.base)
+            base_columns = {column.name for column in repository.tree(base.tree).columns}
             if tree == base.tree:
                 version = proposal.base
             else:
@@ -122,13 +142,14 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
                     proposal.author,
                     made,
                     proposal.details,
+                    (_column_map(proposal.origins, base_columns),),
                 )
                 version = _land(txn, inside, record)
         if version != proposal.base:
             moved = dataclasses.replace(ref, version=version, timestamp=txn.timestamp())
             move_ref(txn, proposal.dataset, proposal.branch, ref, moved, "commit", proposal.message)
-        if proposal.session is not None:
-            txn.remove(SESSIONS, proposal.dataset + proposal.session)
+        _settle_metadata(txn, proposal, base_columns)
+        txn.remove(SESSIONS, proposal.dataset + proposal.session)
         return version
 
     version = repository.store.write(change)
@@ -154,12 +175,29 @@ def _with_metadata(view: View, proposal: Proposal, nodes: Nodes, writer: BlobWri
     """The proposed state with the live metadata of the branch."""
 
     def taken(column: str | None) -> Any:
-        return snapshot(view, scope_key(proposal.dataset, proposal.branch, column), nodes, writer)
+        return snapshot(view, proposal.scope(column), nodes, writer)
 
     columns: list[ColumnRecord] = []
     for column in proposal.tree.columns:
         columns.append(dataclasses.replace(column, metadata=taken(column.name)))
     return dataclasses.replace(proposal.tree, columns=tuple(columns), metadata=taken(None))
+
+
+def _column_map(origins: Mapping[str, str | None], base_columns: Collection[str]) -> dict[str, str | None]:
+    """Tells of the columns whose name does not say where they come from."""
+    return {name: origin for name, origin in origins.items() if origin != (name if name in base_columns else None)}
+
+
+def _settle_metadata(txn: Transaction, proposal: Proposal, base_columns: Collection[str]) -> None:
+    """Moves the live metadata of columns to the names that they have from now on; that of removed ones goes."""
+
+    def scope(column: str) -> bytes:
+        return scope_key(proposal.dataset, proposal.branch, column)
+
+    moves = {scope(name): proposal.scope(name) for name, origin in proposal.origins.items() if origin != name}
+    removed = set(base_columns) - {origin for origin in proposal.origins.values() if origin is not None}
+    if moves or removed:
+        move_mappings(txn, moves, [scope(name) for name in removed])
 
 
 def _land(txn: Transaction, writer: BlobWriter, record: VersionRecord) -> bytes:

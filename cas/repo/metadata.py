@@ -1,7 +1,11 @@
-"""Live metadata: small values that are written through at once, and the snapshots that commits take."""
+"""Live metadata: small values that are written through at once, and the snapshots that commits take.
+
+A *scope* is the prefix of the keys of one mapping.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cas.codec import cbor
@@ -14,9 +18,14 @@ from cas.tree.node import Nodes
 
 
 def scope_key(dataset: bytes, branch: str, column: str | None) -> bytes:
-    """Returns the prefix of the keys of one mapping: of the dataset, or of a column of that name."""
+    """Returns the scope of a branch's dataset, or of its column of that name."""
     scope = "d" if column is None else "c" + column
     return dataset + hash_name(branch.encode(), scope.encode())
+
+
+def staged_scope_key(dataset: bytes, session: bytes, column: str) -> bytes:
+    """Returns the scope of a column that a session has added and not committed yet."""
+    return dataset + hash_name(session, b"s" + column.encode())
 
 
 def _key(scope: bytes, key: object) -> bytes:
@@ -45,6 +54,17 @@ def remove_value(txn: Transaction, scope: bytes, key: object) -> None:
     if txn.get(METADATA, row) is None:
         raise KeyError(key)
     txn.remove(METADATA, row)
+
+
+def move_mappings(txn: Transaction, moves: Mapping[bytes, bytes], dropped: Collection[bytes]) -> None:
+    """Gives each target scope the mapping of its source, all at once; sources and dropped scopes end up empty."""
+    found = {target: list(txn.scan(METADATA, source)) for target, source in moves.items()}
+    for scope in {*moves.keys(), *moves.values(), *dropped}:
+        for key, _ in list(txn.scan(METADATA, scope)):
+            txn.remove(METADATA, key)
+    for target, rows in found.items():
+        for key, value in rows:
+            txn.put(METADATA, target + key[len(target) :], value)
 
 
 def read_mapping(view: View, scope: bytes) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,33 @@ from cas.store.contract import DATASETS, REFS, Store, Transaction, View
 from cas.store.gate import Gate
 from cas.store.lmdb import LmdbStore, create_files
 from cas.tree.node import Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """What the store notes of a dataset, apart from its versions; empty texts were not set."""
+
+    id: bytes
+    created: int
+    title: str = ""
+    description: str = ""
+
+    def encode(self) -> bytes:
+        """Returns the stored form."""
+        texts = {"title": self.title, "description": self.description}
+        return cbor.encode(
+            {"id": self.id, "created": self.created} | {key: text for key, text in texts.items() if text}
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, name: str) -> DatasetRecord:
+        """Returns the record in its stored form."""
+        match cbor.decode(data, what=f"dataset {name!r}"):
+            case {"id": bytes(id_), "created": int(created), **rest} if len(id_) == 16:
+                title, description = rest.get("title", ""), rest.get("description", "")
+                if isinstance(title, str) and isinstance(description, str):
+                    return cls(id_, created, title, description)
+        raise CorruptedError(f"the entry of dataset {name!r} is damaged", blob=name)
 
 
 class Repository:
@@ -54,15 +82,26 @@ class Repository:
 
     def dataset_id(self, name: str) -> bytes:
         """Returns the id of a dataset; raises ``DatasetNotFoundError``, which lists the names there are."""
+        return self.facts(name).id
+
+    def facts(self, name: str) -> DatasetRecord:
+        """Returns what is noted of a dataset; raises ``DatasetNotFoundError``, which lists the names there are."""
         with self.store.read() as view:
-            data = view.get(DATASETS, _dataset_key(name))
-        if data is None:
+            found = find_dataset(view, name)
+        if found is None:
             raise DatasetNotFoundError(self._missing(name), name=name)
-        record = cbor.decode(data, what=f"dataset {name!r}")
-        match record:
-            case {"id": bytes(id_)} if len(id_) == 16:
-                return id_
-        raise CorruptedError(f"the entry of dataset {name!r} is damaged", blob=name)
+        return found
+
+    def set_facts(self, name: str, change_facts: Callable[[DatasetRecord], DatasetRecord]) -> None:
+        """Changes what is noted of a dataset, durable at once."""
+
+        def change(txn: Transaction) -> None:
+            found = find_dataset(txn, name)
+            if found is None:
+                raise DatasetNotFoundError(f"dataset {name!r} was deleted", name=name)
+            txn.put(DATASETS, _dataset_key(name), change_facts(found).encode())
+
+        self.store.write(change)
 
     def _missing(self, name: str) -> str:
         names = ", ".join(repr(known) for known in self.dataset_names()[:10]) or "none"
@@ -122,9 +161,15 @@ def register_dataset(txn: Transaction, name: str) -> bytes:
     if txn.get(DATASETS, key) is not None:
         what = f"dataset {name!r}" if name else "the dataset"
         raise DatasetExistsError(f"{what} exists already; open it, or choose another name", name=name)
-    id_ = uuid.uuid4().bytes
-    txn.put(DATASETS, key, cbor.encode({"id": id_, "created": txn.timestamp()}))
-    return id_
+    record = DatasetRecord(uuid.uuid4().bytes, txn.timestamp())
+    txn.put(DATASETS, key, record.encode())
+    return record.id
+
+
+def find_dataset(view: View, name: str) -> DatasetRecord | None:
+    """Returns what is noted of a dataset, or None where there is none of that name."""
+    data = view.get(DATASETS, _dataset_key(name))
+    return None if data is None else DatasetRecord.decode(data, name)
 
 
 def find_ref(view: View, dataset: bytes, name: str) -> RefRecord | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from cas.codec import cbor
 from cas.errors import CorruptedError
@@ -13,15 +13,21 @@ from cas.history.records import Payload
 from cas.store.contract import SESSIONS, Transaction, View
 from cas.tree.read import StreamRef
 
+NOBODY: Final = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Rows staged on a branch from a base version: the tree that holds them, and who wrote them when."""
+    """Rows staged on a branch from a base version: the tree that holds them, and who wrote them when.
+
+    ``origins`` tells for each column of the tree its name in the base, or None; ``pid`` is 0 once no process holds it.
+    """
 
     branch: str
     base: bytes
     tree: bytes
     row_map: Payload
+    origins: dict[str, str | None]
     since: int
     updated: int
     pid: int = field(default_factory=os.getpid)
@@ -31,6 +37,8 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether the process that wrote them may still be at work (on another host: it may)."""
+        if self.pid == NOBODY:
+            return False
         if self.host != platform.node():
             return True
         try:
@@ -50,6 +58,7 @@ def put_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) 
         "base": session.base,
         "tree": session.tree,
         "row_map": row_map,
+        "origins": session.origins,
         "pid": session.pid,
         "host": session.host,
         "since": session.since,
@@ -78,6 +87,7 @@ def _decode(data: bytes) -> Session:
             "base": bytes(base),
             "tree": bytes(tree),
             "row_map": row_map,
+            "origins": dict(origins),
             "pid": int(pid),
             "host": str(host),
             "since": int(since),
@@ -86,5 +96,6 @@ def _decode(data: bytes) -> Session:
         }:
             payload = row_map if isinstance(row_map, bytes) else StreamRef.from_record(row_map, what)
             details = cbor.from_plain(rest.get("details", {}), what)
-            return Session(branch, base, tree, payload, since, updated, pid, host, details)
+            if all(origin is None or isinstance(origin, str) for origin in origins.values()):
+                return Session(branch, base, tree, payload, origins, since, updated, pid, host, details)
     raise CorruptedError("the record of a session is damaged", blob=what)

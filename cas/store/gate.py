@@ -223,5 +223,10 @@ def _map(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resu
     def run(begin: int) -> list[Result]:
         return [function(item) for item in items[begin : begin + _ITEMS_PER_TASK]]
 
-    parts = workers().map(run, range(0, len(items), _ITEMS_PER_TASK))
+    starts = range(0, len(items), _ITEMS_PER_TASK)
+    try:
+        parts = workers().map(run, starts)
+    except RuntimeError:
+        # The interpreter is about to end, and threads take no more work.
+        parts = map(run, starts)
     return [result for part in parts for result in part]

@@ -17,7 +17,7 @@ from cas import types
 from cas.chunking.cut import PIECE_BYTES
 from cas.codec.rows import Ints
 from cas.codec.values import decode_values
-from cas.dataset.dataset import ReadOnlyDataset
+from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import ConflictError, InvalidInputError
 from cas.hashing import hash_chunk
 from cas.integrations.folder.confined import ConfinedFolder, UnsafePathError, split_path
