@@ -159,6 +159,7 @@ def test_exported_names() -> None:
         "exists",
         "init",
         "open",
+        "open_async",
         "open_read_only",
         "types",
     ]

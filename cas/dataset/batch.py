@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cas.codec.rows import Ints
-from cas.codec.values import Streams, encode_values
+from cas.codec.values import Streams, encode_values, is_one_value
 from cas.dataset.readable import Readable
 from cas.dataset.rows import RowRangeView
 from cas.dataset.state import ColumnState
@@ -74,6 +74,12 @@ def _encode_columns(columns: Mapping[str, ColumnState], table: Columns) -> tuple
 
 
 def _encode(type_: Type, values: object, column: str) -> Streams:
+    if is_one_value(type_, values):
+        raise InvalidTypeError(
+            f"column {column!r} is given one value, {values!r:.40}, not a list of them; one row is given as a list of "
+            f"dicts: [{{{column!r}: ...}}]",
+            column=column,
+        )
     if isinstance(values, Iterable) and not hasattr(values, "__len__"):
         values = list(values)
     return encode_values(type_, values, column)

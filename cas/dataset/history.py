@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from cas.dataset.future import Future
 from cas.dataset.indexing import select
 from cas.errors import InvalidTypeError, RowNotFoundError, VersionIndexError, VersionNotFoundError
 from cas.history.graph import ancestor_at, get_entry
@@ -93,6 +94,10 @@ class Version:
         from cas.dataset.read_only import ReadOnlyDataset
 
         return ReadOnlyDataset(self._repository, self._dataset, self._name, self._hash)
+
+    def open_async(self) -> Future[ReadOnlyDataset]:
+        """Opens the dataset as it was, in a thread of its own."""
+        return Future(self.open)
 
     def __eq__(self, other: object) -> bool:
         return self._hash == other._hash if isinstance(other, Version) else NotImplemented

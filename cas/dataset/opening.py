@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cas.dataset.dataset import Dataset, default_author
+from cas.dataset.future import Future
 from cas.dataset.history import Version
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidTypeError, NotFoundError
@@ -54,6 +55,11 @@ def open(url: Url, branch: str = MAIN) -> Dataset:  # noqa: A001
     repository, location = open_repository(url)
     dataset = repository.dataset_id(location.name)
     return Dataset(repository, dataset, location.name, location.revision or branch)
+
+
+def open_async(url: Url, branch: str = MAIN) -> Future[Dataset]:
+    """Opens a dataset as :func:`open` does, in a thread of its own."""
+    return Future(lambda: open(url, branch))
 
 
 def open_read_only(url: Url, version: str | Version | None = None) -> ReadOnlyDataset:

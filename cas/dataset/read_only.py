@@ -47,16 +47,19 @@ class ReadOnlyDataset(Readable):
     @property
     def version(self) -> Version:
         """The version that is open."""
+        self._check_open()
         return Version(self._repository, self._dataset, self._name, self._version)
 
     @property
     def history(self) -> History:
         """The versions up to this one, oldest first."""
+        self._check_open()
         return History(self._repository, self._dataset, self._name, self._version)
 
     @property
     def tags(self) -> TagsView:
         """The tags of the dataset."""
+        self._check_open()
         return TagsView(self._repository, self._dataset, self._name)
 
     @property
@@ -74,6 +77,7 @@ class ReadOnlyDataset(Readable):
         self._repository.store.close()
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(

@@ -109,11 +109,11 @@ class Readable:
         return name in self._state.columns
 
     def batches(self, size: int) -> Iterator[RowRangeView]:
-        """Yields all rows in order, ``size`` rows at a time."""
+        """Gives all rows in order, ``size`` rows at a time."""
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise InvalidInputError(f"a batch size of {size!r} is not valid; expected an int of 1 or more")
-        for start in range(0, len(self), size):
-            yield self._rows_class(self, range(start, min(start + size, len(self))))
+        starts = range(0, len(self), size)
+        return (self._rows_class(self, range(start, min(start + size, len(self)))) for start in starts)
 
     def _column_state(self, name: str) -> ColumnState:
         column = self._state.columns.get(name)

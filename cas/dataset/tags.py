@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from cas.dataset.future import Future
 from cas.dataset.history import Version, to_datetime
 from cas.errors import TagExistsError, TagNotFoundError
 from cas.history.refs import TAG, RefRecord, check_ref_name
@@ -81,6 +82,10 @@ class TagView:
     def open(self) -> ReadOnlyDataset:
         """Opens the dataset as it was at the tag."""
         return self.version.open()
+
+    def open_async(self) -> Future[ReadOnlyDataset]:
+        """Opens the dataset as it was at the tag, in a thread of its own."""
+        return Future(self.open)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r} at {self._ref.version.hex()[:12]}>"

@@ -18,14 +18,12 @@ from cas import types
 from cas.errors import (
     BranchNotFoundError,
     ColumnExistsError,
-    ColumnNotFoundError,
     ConflictError,
     DatasetExistsError,
     DatasetNotFoundError,
     InvalidInputError,
     InvalidNameError,
     InvalidTypeError,
-    RowNotFoundError,
     StoreExistsError,
     StoreNotFoundError,
     UncommittedChangesError,
@@ -74,58 +72,6 @@ def test_all_columns_read_back(ds: cas.Dataset, tmp_path: Path) -> None:
         assert old.fixed[2:5].shape == (3, 2, 3)
         assert [array.shape for array in old.free[:5]] == [(0, 2), (1, 2), (2, 2), (3, 2), (0, 2)]
         assert old.free[5].tolist() == [[5, 5]]
-
-
-def test_indexes(ds: cas.Dataset) -> None:
-    x = np.arange(10)
-    column = ds["x"]
-    for index in (slice(None), slice(2, 7), slice(7, 2), slice(None, None, -1), slice(8, 1, -3), [3, 1, 1], [-1, 0],
-                  np.array([4, 2]), np.uint8([4, 2]), x % 2 == 0, [], range(2, 5)):  # fmt: skip
-        assert column[index].tolist() == x[np.asarray(index) if isinstance(index, range) else index].tolist()
-    assert column[np.int64(-2)] == 8
-    for index in (10, -11, [0, 10], np.array([99])):
-        with pytest.raises(IndexError):
-            column[index]
-        with pytest.raises(RowNotFoundError, match="out of range"):
-            column[index]
-    for bad in ("a", 1.0, None, (1, 2), True, [0.5], np.zeros((2, 2), int)):
-        with pytest.raises(InvalidTypeError):
-            column[bad]
-    with pytest.raises(InvalidInputError, match="mask of 3"):
-        column[np.array([True, False, True])]
-
-
-def test_rows_are_mappings(ds: cas.Dataset) -> None:
-    row = ds[3]
-    assert row["x"] == 3
-    assert list(row) == list(SCHEMA)
-    assert dict(row)["text"] == "row 3"
-    view = ds[2:6]
-    assert view["x"].tolist() == [2, 3, 4, 5]
-    assert [part["x"] for part in view] == [2, 3, 4, 5]
-    assert view[1:3]["text"] == ["row 3", "row 4"]
-    assert ds[::-3]["x"].tolist() == [9, 6, 3, 0]
-    assert [r["x"] for r in ds] == list(range(10))
-    assert [b["x"].tolist() for b in ds.batches(4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    for size in (0, -1, 2.5, True):
-        with pytest.raises(InvalidInputError, match="batch size"):
-            next(ds.batches(size))  # type: ignore[arg-type]
-
-
-def test_columns_by_name_and_attribute(ds: cas.Dataset) -> None:
-    assert ds["x"].name == ds.x.name == "x"
-    assert "x" in ds
-    assert "nope" not in ds
-    assert ds.fixed.shape == (10, 2, 3)
-    assert ds.free.shape == (10, None, 2)
-    assert ds.fixed.dtype == np.float32
-    assert ds.text.dtype is None
-    with pytest.raises(KeyError):
-        ds["nope"]
-    with pytest.raises(ColumnNotFoundError, match="'nope'; the columns are: 'x'"):
-        ds["nope"]
-    with pytest.raises(AttributeError):
-        ds.nope  # noqa: B018
 
 
 def test_staged_changes_show_in_their_own_handle_only(ds: cas.Dataset, tmp_path: Path) -> None:
@@ -206,21 +152,6 @@ def test_the_callers_array_may_change_after_append(tmp_path: Path) -> None:
         ds.a[0] = array[0]
         ds.commit()
         assert (ds.a[-rows + 1 :] == expected[1:]).all()
-
-
-def test_assignment_forms(ds: cas.Dataset) -> None:
-    ds.x[2:4] = [20, 30]
-    ds.x[[7, 5]] = np.array([70, 50])
-    ds.x[np.arange(10) == 9] = [90]
-    ds.x[-10] = -1
-    ds.x[[4, 4]] = [1, 2]
-    ds.maybe[0] = None
-    ds.maybe[1] = "now"
-    assert ds.x[:].tolist() == [-1, 1, 20, 30, 2, 50, 6, 70, 8, 90]
-    ds.commit()
-    assert ds.x[:].tolist() == [-1, 1, 20, 30, 2, 50, 6, 70, 8, 90]
-    assert ds.maybe[:3] == [None, "now", None]
-    assert ds.version.row_maps[0].runs.tolist() == [[10, 0, 0]]
 
 
 def test_row_maps_tell_what_was_kept(ds: cas.Dataset) -> None:
