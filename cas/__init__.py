@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cas.dataset.future import Future
     from cas.dataset.history import History, Version
     from cas.dataset.metadata import Metadata, ReadOnlyMetadata
-    from cas.dataset.opening import create, exists, init, open, open_async, open_read_only  # noqa: A004
+    from cas.dataset.opening import copy, create, delete, exists, init, like, open, open_async, open_read_only  # noqa: A004
     from cas.dataset.read_only import ReadOnlyDataset
     from cas.dataset.rows import Row, RowRange, RowRangeView, RowView
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
@@ -46,10 +46,13 @@ __all__ = [
     "TagsView",
     "Version",
     "__version__",
+    "copy",
     "create",
+    "delete",
     "errors",
     "exists",
     "init",
+    "like",
     "open",
     "open_async",
     "open_read_only",
@@ -63,7 +66,7 @@ _MODULES = {
     "dataset.future": ("Future",),
     "dataset.history": ("History", "Version"),
     "dataset.metadata": ("Metadata", "ReadOnlyMetadata"),
-    "dataset.opening": ("create", "exists", "init", "open", "open_async", "open_read_only"),
+    "dataset.opening": ("copy", "create", "delete", "exists", "init", "like", "open", "open_async", "open_read_only"),
     "dataset.read_only": ("ReadOnlyDataset",),
     "dataset.rows": ("Row", "RowRange", "RowRangeView", "RowView"),
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),

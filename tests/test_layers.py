@@ -12,7 +12,7 @@ import pytest
 import cas
 
 ROOT = Path(cas.__file__).parent
-ORDER = ["codec", "chunking", "store", "tree", "history", "repo", "dataset", "integrations", "cli"]
+ORDER = ["codec", "chunking", "store", "tree", "history", "repo", "remote", "dataset", "integrations", "cli"]
 GROUND = {"errors", "hashing", "types"}
 ALLOWED_ON_GROUND = {("types", "errors")}
 ONLY_IN = {
@@ -154,10 +154,13 @@ def test_exported_names() -> None:
         "TagsView",
         "Version",
         "__version__",
+        "copy",
         "create",
+        "delete",
         "errors",
         "exists",
         "init",
+        "like",
         "open",
         "open_async",
         "open_read_only",

@@ -1,4 +1,4 @@
-"""From a url to a dataset: create, open, init, exists."""
+"""From a url to a dataset: create, open, exists, copy, like, delete."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ from cas.dataset.dataset import Dataset, default_author
 from cas.dataset.future import Future
 from cas.dataset.history import Version
 from cas.dataset.read_only import ReadOnlyDataset
-from cas.errors import InvalidTypeError, NotFoundError
+from cas.errors import DatasetExistsError, InvalidInputError, InvalidTypeError, NotFoundError
 from cas.history.refs import MAIN, check_column_name
+from cas.remote.copying import Report, copy_dataset
 from cas.repo.commit import create_dataset
+from cas.repo.config import ONE_DATASET
 from cas.repo.location import Url
-from cas.repo.repository import Repository, init_store, open_or_make_store, open_repository
+from cas.repo.repository import (
+    Repository,
+    init_store,
+    open_or_make_store,
+    open_repository,
+    remove_dataset,
+    remove_store,
+    remove_unused_store,
+)
 from cas.repo.revisions import resolve
 from cas.types import as_type
 
@@ -72,6 +82,76 @@ def open_read_only(url: Url, version: str | Version | None = None) -> ReadOnlyDa
     revision = version.id if isinstance(version, Version) else version
     hash_ = find_version(repository, dataset, revision or location.revision or MAIN)
     return ReadOnlyDataset(repository, dataset, location.name, hash_)
+
+
+def copy(source: Url | Dataset | ReadOnlyDataset, url: Url, *, report: Report | None = None) -> Dataset:
+    """Copies a dataset with its versions, branches, tags and metadata to another place, and opens it on ``main``.
+
+    Versions keep their ids. A url that names a revision, ``lake/cats@v1.0``, gives that version and those before it, as
+    ``main``. Within a store only names are written, between stores what the other one lacks. Staged changes are not
+    copied. ``report(done, versions)`` is called after each version. Raises :class:`~cas.errors.ExistsError` where
+    something is there.
+    """
+    repository, dataset, name, revision = _source(source)
+    version = None if revision is None else find_version(repository, dataset, revision)
+    target, new_name = open_or_make_store(url)
+    try:
+        if target.has_dataset(new_name):
+            raise DatasetExistsError(f"there is a dataset at {url} already; choose another place", name=new_name)
+        id_ = copy_dataset(repository, name, target, new_name, version=version, report=report)
+    except BaseException:
+        remove_unused_store(target)
+        raise
+    return Dataset(target, id_, new_name, MAIN)
+
+
+def like(source: Url | Dataset | ReadOnlyDataset, url: Url) -> Dataset:
+    """Creates an empty dataset with the columns of another one: their names, types and metadata."""
+    if isinstance(source, (Dataset, ReadOnlyDataset)):
+        return _create_like(source, url)
+    with open_read_only(source) as opened:
+        return _create_like(opened, url)
+
+
+def _create_like(source: Dataset | ReadOnlyDataset, url: Url) -> Dataset:
+    dataset = create(url)
+    for name, type_ in source.schema.items():
+        dataset.add_column(name, type_)
+        dataset[name].metadata.update(source[name].metadata.to_dict())
+    dataset.commit("Columns added")
+    return dataset
+
+
+def _source(source: Url | Dataset | ReadOnlyDataset) -> tuple[Repository, bytes, str, str | None]:
+    """The store, dataset id, name and perhaps revision that are to be copied."""
+    if isinstance(source, ReadOnlyDataset):
+        return source._repository, source._dataset, source._name, source.version.id
+    if isinstance(source, Dataset):
+        return source._repository, source._dataset, source._name, None
+    repository, location = open_repository(source, read_only=True)
+    return repository, repository.dataset_id(location.name), location.name, location.revision
+
+
+def delete(url: Url) -> None:
+    """Deletes a dataset with all its versions, branches and tags, for good.
+
+    A store of one dataset goes with its files, and with its directory if nothing else is in it. In a store of many the
+    name goes at once; what no other dataset uses is freed when the store is collected. A store of many can be deleted
+    when it has no datasets. Raises :class:`~cas.errors.NotFoundError` for what is no store or dataset.
+    """
+    repository, location = open_repository(url)
+    if location.revision is not None:
+        raise InvalidInputError(f"{url} names a revision; delete takes the url of a dataset, tags have Tag.delete")
+    names = repository.dataset_names()
+    if location.path == repository.path and (repository.config.layout == ONE_DATASET or not names):
+        remove_store(repository)
+    elif location.path == repository.path:
+        raise InvalidInputError(
+            f"{repository.path} is a store of {len(names)} datasets, {names[0]!r} is one; delete these first"
+        )
+    else:
+        repository.dataset_id(location.name)
+        repository.store.write(lambda txn: remove_dataset(txn, location.name))
 
 
 def find_version(repository: Repository, dataset: bytes, revision: str) -> bytes:

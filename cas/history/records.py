@@ -21,7 +21,7 @@ from cas.types import Layout, Type
 
 RECORD_FORMAT: Final = 1
 INLINE_BYTES: Final = 1024
-_PAYLOAD_LAYOUT: Final = Layout(None, alone=True)
+PAYLOAD_LAYOUT: Final = Layout(None, alone=True)
 
 Payload = bytes | StreamRef
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def write_payload(data: bytes, nodes: Nodes, writer: BlobWriter) -> Payload:
         )
     if len(data) <= INLINE_BYTES:
         return data
-    return build_stream(nodes, Rows.from_list([data]), _PAYLOAD_LAYOUT, writer)
+    return build_stream(nodes, Rows.from_list([data]), PAYLOAD_LAYOUT, writer)
 
 
 def read_payload(payload: Payload, nodes: Nodes) -> bytes:
@@ -90,7 +90,7 @@ def read_payload(payload: Payload, nodes: Nodes) -> bytes:
         return payload
     if payload.rows != 1 or payload.size_bytes > MAX_RECORD_BYTES:
         raise CorruptedError(f"a field has {payload.rows} rows and {payload.size_bytes} bytes; expected 1 row, 64 MiB")
-    return bytes(StreamReader(nodes, payload, _PAYLOAD_LAYOUT).read(0, 1).row(0))
+    return bytes(StreamReader(nodes, payload, PAYLOAD_LAYOUT).read(0, 1).row(0))
 
 
 def encode_tree(tree: TreeRecord) -> bytes:
@@ -144,15 +144,16 @@ def decode_version(payload: bytes, what: str) -> VersionRecord:
 
 def load_tree(gate: Gate, hash_: bytes) -> TreeRecord:
     """Reads a tree record; one that is missing or damaged raises ``CorruptedError``."""
-    return decode_tree(_load(gate, Kind.TREE, hash_), f"tree {hash_.hex()}")
+    return decode_tree(load_record(gate, Kind.TREE, hash_), f"tree {hash_.hex()}")
 
 
 def load_version(gate: Gate, hash_: bytes) -> VersionRecord:
     """Reads a version record; one that is missing or damaged raises ``CorruptedError``."""
-    return decode_version(_load(gate, Kind.VERSION, hash_), f"version {hash_.hex()}")
+    return decode_version(load_record(gate, Kind.VERSION, hash_), f"version {hash_.hex()}")
 
 
-def _load(gate: Gate, kind: Kind, hash_: bytes) -> bytes:
+def load_record(gate: Gate, kind: Kind, hash_: bytes) -> bytes:
+    """Returns the payload of a record; one that is missing or damaged raises ``CorruptedError``."""
     payload = gate.read_record(kind, hash_)
     if payload is None:
         name = hash_.hex()

@@ -20,9 +20,9 @@ from cas.history.records import TreeRecord, VersionRecord, load_tree, load_versi
 from cas.history.refs import MAX_NAME_BYTES, RefRecord, check_dataset_name
 from cas.repo.config import MANY_DATASETS, ONE_DATASET, read_config, write_config
 from cas.repo.location import Location, Url, parse_url
-from cas.store.contract import DATASETS, REFS, Store, Transaction, View
+from cas.store.contract import CACHE, DATASETS, METADATA, REFLOG, REFS, SESSIONS, Store, Transaction, View
 from cas.store.gate import Gate
-from cas.store.lmdb import LmdbStore, create_files
+from cas.store.lmdb import LmdbStore, create_files, remove_files
 from cas.tree.node import Nodes
 
 
@@ -92,6 +92,11 @@ class Repository:
             raise DatasetNotFoundError(self._missing(name), name=name)
         return found
 
+    def has_dataset(self, name: str) -> bool:
+        """Whether there is a dataset of that name."""
+        with self.store.read() as view:
+            return find_dataset(view, name) is not None
+
     def set_facts(self, name: str, change_facts: Callable[[DatasetRecord], DatasetRecord]) -> None:
         """Changes what is noted of a dataset, durable at once."""
 
@@ -110,6 +115,18 @@ class Repository:
         if not name:
             return f"{self.path} is a store of many datasets; name one of them: {names}"
         return f"the store {self.path} has no dataset {name!r}; it has: {names}"
+
+
+def remove_store(repository: Repository) -> None:
+    """Removes a store with its files, and its directory if nothing else is in it."""
+    repository.store.close()
+    remove_files(repository.path)
+
+
+def remove_unused_store(repository: Repository) -> None:
+    """Removes a store that was made for one dataset and did not get it."""
+    if repository.config.layout == ONE_DATASET and not repository.dataset_names():
+        remove_store(repository)
 
 
 def init_store(url: Url) -> Repository:
@@ -155,15 +172,26 @@ def _dataset_key(name: str) -> bytes:
     return b"/" + name.encode(errors="surrogatepass")
 
 
-def register_dataset(txn: Transaction, name: str) -> bytes:
+def register_dataset(txn: Transaction, name: str, description: str = "") -> bytes:
     """Enters a new dataset in the table of datasets and returns its id."""
     key = _dataset_key(name)
     if txn.get(DATASETS, key) is not None:
         what = f"dataset {name!r}" if name else "the dataset"
         raise DatasetExistsError(f"{what} exists already; open it, or choose another name", name=name)
-    record = DatasetRecord(uuid.uuid4().bytes, txn.timestamp())
+    record = DatasetRecord(uuid.uuid4().bytes, txn.timestamp(), description=description)
     txn.put(DATASETS, key, record.encode())
     return record.id
+
+
+def remove_dataset(txn: Transaction, name: str) -> None:
+    """Removes a dataset with its refs, metadata and sessions; its blobs stay until they are collected."""
+    found = find_dataset(txn, name)
+    if found is None:
+        raise DatasetNotFoundError(f"there is no dataset {name!r}", name=name)
+    for table in (REFS, METADATA, REFLOG, SESSIONS, CACHE):
+        for key, _ in list(txn.scan(table, found.id)):
+            txn.remove(table, key)
+    txn.remove(DATASETS, _dataset_key(name))
 
 
 def find_dataset(view: View, name: str) -> DatasetRecord | None:

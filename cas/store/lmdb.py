@@ -6,7 +6,7 @@ import os
 import struct
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,8 +54,7 @@ def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> L
         store.write(initialise)
     except BaseException:
         store.close()
-        for name in ("data.mdb", "lock.mdb", MARKER):
-            (path / name).unlink(missing_ok=True)
+        remove_files(path)
         raise
     with open(marker, "wb") as file:
         file.write(MARKER_TEXT)
@@ -64,6 +63,14 @@ def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> L
     for directory in (path, path.parent):
         _sync_directory(directory)
     return store
+
+
+def remove_files(path: Path) -> None:
+    """Removes the files of a store, the marker first, and the directory if nothing else is in it."""
+    for name in (MARKER, "data.mdb", "lock.mdb"):
+        (path / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        path.rmdir()
 
 
 def _sync_directory(path: Path) -> None:
@@ -116,6 +123,8 @@ class LmdbStore:
         shared = self._environment()
         if shared.read_only:
             raise ReadOnlyError(f"the store {self.path} cannot be written: its files are read-only for this user")
+        if not (self.path / MARKER).exists():
+            raise StoreNotFoundError(f"the store {self.path} was deleted", name=str(self.path))
         with shared.write_lock:
             while True:
                 try:

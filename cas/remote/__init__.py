@@ -1,0 +1,1 @@
+"""Between stores: datasets copied from one to another."""
