@@ -8,7 +8,8 @@ import click
 
 import cas
 from cas.cli.main import EXIT_INCOMPLETE
-from cas.cli.output import format_bytes, json_option, print_json, printable, progress
+from cas.cli.output import json_option, print_json, printable, progress
+from cas.dataset.summary import format_bytes
 from cas.integrations.folder.checkout import checkout
 
 

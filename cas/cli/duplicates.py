@@ -10,9 +10,10 @@ import click
 
 from cas.cli.delete_list import write_delete_list
 from cas.cli.opened import Opened, open_version
-from cas.cli.output import format_bytes, json_option, print_json, printable
+from cas.cli.output import json_option, print_json, printable
 from cas.cli.paths import has_paths, null_option, paths_of
 from cas.dataset.read_only import ReadOnlyDataset
+from cas.dataset.summary import format_bytes
 from cas.errors import InvalidInputError
 from cas.repo.duplicates import DuplicateGroup, Duplicates, find_duplicates
 from cas.types import Image, Nullable

@@ -10,12 +10,13 @@ import click
 
 from cas.cli.main import EXIT_INCOMPLETE
 from cas.cli.opened import SHORT_DIGITS, open_store, open_version
-from cas.cli.output import format_bytes, format_time, json_option, print_json, print_table, printable, to_json
+from cas.cli.output import format_time, json_option, print_json, print_table, printable, to_json
 from cas.cli.paths import check_has_paths, encode_path, null_option, paths_of, print_bytes
 from cas.codec.image_format import NotAnImageError, image_format
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.history import Version
 from cas.dataset.read_only import ReadOnlyDataset
+from cas.dataset.summary import format_bytes
 from cas.history.refs import MAIN
 from cas.repo.config import MANY_DATASETS
 from cas.repo.location import Location

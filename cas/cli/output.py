@@ -72,21 +72,6 @@ def format_time(time: dt.datetime, timespec: str = "seconds") -> str:
     return time.astimezone(dt.UTC).isoformat(timespec=timespec).removesuffix("+00:00") + "Z"
 
 
-def format_bytes(size: float) -> str:
-    """Returns a size in bytes with a binary unit.
-
-    >>> format_bytes(999), format_bytes(123456)
-    ('999 B', '120.6 KiB')
-    """
-    if size < 1024:
-        return f"{size:.0f} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        size /= 1024
-        if size < 1024 or unit == "TiB":
-            break
-    return f"{size:.1f} {unit}"
-
-
 def printable(text: str) -> str:
     """Returns text that is safe on a terminal: control characters are shown as escapes.
 

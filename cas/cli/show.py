@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from cas.cli.opened import Opened, format_refs, open_version, version_facts
-from cas.cli.output import format_bytes, format_time, json_option, print_json, print_table, printable, to_json
+from cas.cli.output import format_time, json_option, print_json, print_table, printable, to_json
+from cas.dataset.summary import format_bytes
 from cas.repo.metadata import read_snapshot
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from cas.cli.opened import SHORT_DIGITS, open_version
-from cas.cli.output import format_bytes, json_option, print_json, print_table
+from cas.cli.output import json_option, print_json, print_table
+from cas.dataset.summary import format_bytes
 from cas.repo.stats import Usage, VersionStats, version_stats
 
 _COLUMNS = ("column", "type", "rows", "bytes", "unique", "stored", "chunks", "unique chunks", "dedup", "compression")

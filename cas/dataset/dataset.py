@@ -140,6 +140,10 @@ class Dataset(Readable):
         """The versions up to :attr:`version`, oldest first."""
         return History(self._repository, self._dataset, self._name, self._draft.base)
 
+    def _standing(self) -> dict[str, str]:
+        staged = " and uncommitted changes" if self._draft.changed else ""
+        return {"branch": self._branch, "version": f"{self._draft.base.hex()[:12]}{staged}"}
+
     @property
     def tags(self) -> Tags:
         """The tags of the dataset."""

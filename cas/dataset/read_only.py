@@ -56,6 +56,9 @@ class ReadOnlyDataset(Readable):
         self._check_open()
         return History(self._repository, self._dataset, self._name, self._version)
 
+    def _standing(self) -> dict[str, str]:
+        return {"version": f"{self._version.hex()[:12]} (read-only)"}
+
     @property
     def tags(self) -> TagsView:
         """The tags of the dataset."""

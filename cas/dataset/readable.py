@@ -14,6 +14,7 @@ from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.indexing import select
 from cas.dataset.rows import RowRangeView, RowView
 from cas.dataset.state import ColumnState, State
+from cas.dataset.summary import Summary, summarise
 from cas.errors import ClosedError, ColumnNotFoundError, InvalidInputError, ReadOnlyAttributeError
 from cas.repo.repository import Repository
 from cas.types import Type
@@ -69,6 +70,17 @@ class Readable:
     def schema(self) -> dict[str, Type]:
         """The types of the columns, by name, in column order."""
         return {name: column.type for name, column in self._state.columns.items()}
+
+    def summary(self) -> Summary:
+        """Returns the dataset at a glance: where it stands, its rows, and the type and size of each column.
+
+        It shows as it is at the prompt; ``print`` it elsewhere. Sizes are before dedup and compression.
+        """
+        return summarise(self, {"dataset": self._where, **self._standing()})
+
+    def _standing(self) -> dict[str, str]:
+        """Which version it is, in words."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return self._state.rows

@@ -44,8 +44,8 @@ def copy_dataset(
     """Copies a dataset and returns the id of the new one: the same versions, under the same ids.
 
     With its branches, tags and live metadata, or, where ``version`` is given, that one and those before it as ``main``.
-    It appears in the target at once, when all is there. Cost: what the target lacks. Storage timestamps are those of the
-    target, for its clock orders what lands there.
+    It appears in the target at once, when all is there. Cost: what the target lacks. Storage timestamps are the
+    target's, for its clock orders what lands there.
     """
     facts = source.facts(source_name)
     if version is None:

@@ -12,7 +12,7 @@ from terminal import facts, ok, process, refused, usage_error
 
 import cas
 from cas.cli import delete_list, paths
-from cas.cli.output import format_bytes
+from cas.dataset.summary import format_bytes
 from cas.errors import ColumnNotFoundError, InvalidInputError
 from cas.types import Bytes, Image, Nullable, Text
 

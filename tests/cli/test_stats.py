@@ -10,7 +10,7 @@ from pictures import png
 from terminal import facts, ok, refused
 
 import cas
-from cas.cli.output import format_bytes
+from cas.dataset.summary import format_bytes
 from cas.errors import VersionNotFoundError
 from cas.repo.repository import open_repository
 from cas.repo.stats import version_stats

@@ -248,3 +248,17 @@ def test_names_and_descriptions(ds: cas.Dataset, tmp_path: Path) -> None:
         other.name = "x"  # type: ignore[misc]
     cas.init(tmp_path / "lake")
     assert cas.create(tmp_path / "lake/animals/cats").name == "cats"
+
+
+def test_summary(ds: cas.Dataset, tmp_path: Path) -> None:
+    shown = ds.summary()
+    assert repr(shown) == str(shown)
+    lines = shown.splitlines()
+    assert lines[0].split() == ["dataset", str(tmp_path / "ds")]
+    assert lines[1].split() == ["branch", "main"]
+    assert lines[3].split() == ["rows", "150"]
+    assert [line.split()[:2] for line in lines[-3:]] == [["x", "int64"], ["image", "image?"], ["a", "uint8[?]"]]
+    assert "1.2 KiB" in lines[-3]
+    ds.delete(0)
+    assert "uncommitted changes" in ds.summary()
+    assert "(read-only)" in ds.version.open().summary()
