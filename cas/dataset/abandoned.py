@@ -34,7 +34,7 @@ _left: deque[Holder] = deque()
 def watch(dataset: Dataset, holder: Holder) -> Callable[[], object]:
     """Keeps what ``holder`` has once the handle is gone or the interpreter ends; returns what ends the watch."""
     _open.add(holder)
-    finalizer = weakref.finalize(dataset, _left.append, holder)
+    finalizer = weakref.finalize(dataset, _note, holder)
     finalizer.atexit = False
 
     def unwatch() -> None:
@@ -42,6 +42,11 @@ def watch(dataset: Dataset, holder: Holder) -> Callable[[], object]:
         _open.discard(holder)
 
     return unwatch
+
+
+def _note(holder: Holder) -> None:
+    if holder.draft.changed:
+        _left.append(holder)
 
 
 def keep_left() -> None:

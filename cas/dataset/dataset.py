@@ -167,7 +167,7 @@ class Dataset(Readable):
             ref = find_ref(writing, self._dataset, self._branch)
             if ref is None or ref.kind != BRANCH:
                 raise BranchNotFoundError(f"branch {self._branch!r} is gone, with its metadata", name=self._branch)
-            if origin is not None and ref.version != draft.base:
+            if isinstance(origin, str) and ref.version != draft.base:
                 tree = self._repository.tree(self._repository.version(ref.version).tree)
                 if tree.column(origin) is None:
                     raise ConflictError(

@@ -19,8 +19,8 @@ from cas.errors import CorruptedError, InvalidInputError
 from cas.hashing import Kind
 from cas.history.records import encode_tree, read_payload, write_payload
 from cas.history.row_map import RowMap
-from cas.repo.commit import Proposal, commit, live_scope
-from cas.repo.metadata import move_mappings
+from cas.repo.commit import Proposal, commit
+from cas.repo.metadata import Origin, live_scope_key, move_mappings, scope_key
 from cas.repo.repository import Repository
 from cas.repo.sessions import NOBODY, Session, put_session, remove_session
 from cas.store.contract import Transaction
@@ -161,13 +161,15 @@ class Draft:
         """Returns how the rows line up with those of the base."""
         return row_map_of(self._row_pieces, self._base_rows)
 
-    def origins(self) -> dict[str, str | None]:
-        """Returns for each column the name it has in the base, or None for a new one."""
+    def origins(self) -> dict[str, Origin]:
+        """Returns for each column where it comes from."""
         return {name: column.origin for name, column in self.state.columns.items()}
 
     def scope(self, column: str | None) -> bytes:
         """Returns where the live metadata of the dataset, or of a column, stands."""
-        return live_scope(self._dataset, self._branch, self._id, self.origins(), column)
+        if column is None:
+            return scope_key(self._dataset, self._branch, None)
+        return live_scope_key(self._dataset, self._branch, self.state.columns[column].origin)
 
     def flush(self, details: Mapping[str, Any]) -> None:
         """Writes what is staged durably, as a session that can be recovered."""
@@ -223,7 +225,7 @@ class Draft:
 
     def discard(self) -> None:
         """Ends the session, if there is one, with the metadata of its columns; the draft is spent then."""
-        staged = [self.scope(name) for name, origin in self.origins().items() if origin is None]
+        staged = [self.scope(name) for name, origin in self.origins().items() if isinstance(origin, bytes)]
         if self._since is None and not staged:
             return
 

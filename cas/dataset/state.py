@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from cas.codec.values import Streams
 from cas.dataset.pieces import Pieces
 from cas.errors import StoreError
 from cas.history.records import EMPTY_METADATA, ColumnRecord, Payload, TreeRecord
+from cas.repo.metadata import Origin
 from cas.store.gate import BlobWriter
 from cas.tree.constant import build_constant_stream
 from cas.tree.node import Nodes
@@ -117,13 +119,10 @@ class StreamState:
 
 
 class ColumnState:
-    """One column under edit: its type, and a stream state for each of the type's streams.
-
-    ``origin`` is the name that the column has in the version the edit began at, or None for a new column.
-    """
+    """One column under edit: its type, a stream state for each of the type's streams, and where it comes from."""
 
     def __init__(
-        self, name: str, type_: Type, streams: dict[str, StreamState], metadata: Payload, origin: str | None
+        self, name: str, type_: Type, streams: dict[str, StreamState], metadata: Payload, origin: Origin
     ) -> None:
         self.name = name
         self.type = type_
@@ -171,7 +170,7 @@ class State:
             if self.rows and value is not None:
                 ref = build_constant_stream(self.nodes, value[stream], self.rows, layout, writer)
             streams[stream] = StreamState(self.nodes, ref, layout)
-        self.columns = {**self.columns, name: ColumnState(name, type_, streams, EMPTY_METADATA, None)}
+        self.columns = {**self.columns, name: ColumnState(name, type_, streams, EMPTY_METADATA, uuid.uuid4().bytes)}
 
     def remove_column(self, name: str) -> None:
         """Removes a column."""

@@ -24,7 +24,7 @@ from cas.history.records import (
 )
 from cas.history.refs import BRANCH, MAIN, ReflogRecord, RefRecord
 from cas.history.row_map import RowMap
-from cas.repo.metadata import move_mappings, scope_key, snapshot, staged_scope_key
+from cas.repo.metadata import Origin, live_scope_key, move_mappings, scope_key, snapshot
 from cas.repo.repository import Repository, find_ref, register_dataset
 from cas.store.contract import REFLOG, REFS, SESSIONS, VERSIONS, T, Transaction, View
 from cas.store.gate import BlobWriter
@@ -37,8 +37,8 @@ FIRST_MESSAGE = "Dataset created"
 class Proposal:
     """What a commit wants to land on a branch: a state, the version it comes from, and how rows and columns line up.
 
-    ``origins`` tells for each column the name it has in ``base``, or None for a new one; ``session`` is the id under
-    which the writer may have flushed rows and set metadata of new columns.
+    ``origins`` tells for each column where it comes from; ``session`` is the id under which the writer may have flushed
+    rows.
     """
 
     dataset: bytes
@@ -46,7 +46,7 @@ class Proposal:
     base: bytes
     tree: TreeRecord
     row_map: RowMap
-    origins: dict[str, str | None]
+    origins: dict[str, Origin]
     session: bytes
     message: str
     author: str
@@ -54,17 +54,9 @@ class Proposal:
 
     def scope(self, column: str | None) -> bytes:
         """Returns where the live metadata of the dataset, or of a column of the state, stands until the commit."""
-        return live_scope(self.dataset, self.branch, self.session, self.origins, column)
-
-
-def live_scope(
-    dataset: bytes, branch: str, session: bytes, origins: Mapping[str, str | None], column: str | None
-) -> bytes:
-    """Returns the scope of a column under edit: that of the name it comes from, or the session's own."""
-    if column is None:
-        return scope_key(dataset, branch, None)
-    origin = origins[column]
-    return staged_scope_key(dataset, session, column) if origin is None else scope_key(dataset, branch, origin)
+        if column is None:
+            return scope_key(self.dataset, self.branch, None)
+        return live_scope_key(self.dataset, self.branch, self.origins[column])
 
 
 class _Inside:
@@ -183,9 +175,10 @@ def _with_metadata(view: View, proposal: Proposal, nodes: Nodes, writer: BlobWri
     return dataclasses.replace(proposal.tree, columns=tuple(columns), metadata=taken(None))
 
 
-def _column_map(origins: Mapping[str, str | None], base_columns: Collection[str]) -> dict[str, str | None]:
+def _column_map(origins: Mapping[str, Origin], base_columns: Collection[str]) -> dict[str, str | None]:
     """Tells of the columns whose name does not say where they come from."""
-    return {name: origin for name, origin in origins.items() if origin != (name if name in base_columns else None)}
+    names = {name: origin if isinstance(origin, str) else None for name, origin in origins.items()}
+    return {name: origin for name, origin in names.items() if origin != (name if name in base_columns else None)}
 
 
 def _settle_metadata(txn: Transaction, proposal: Proposal, base_columns: Collection[str]) -> None:
@@ -195,7 +188,7 @@ def _settle_metadata(txn: Transaction, proposal: Proposal, base_columns: Collect
         return scope_key(proposal.dataset, proposal.branch, column)
 
     moves = {scope(name): proposal.scope(name) for name, origin in proposal.origins.items() if origin != name}
-    removed = set(base_columns) - {origin for origin in proposal.origins.values() if origin is not None}
+    removed = set(base_columns) - {origin for origin in proposal.origins.values() if isinstance(origin, str)}
     if moves or removed:
         move_mappings(txn, moves, [scope(name) for name in removed])
 

@@ -16,6 +16,9 @@ from cas.store.contract import METADATA, Transaction, View
 from cas.store.gate import BlobWriter
 from cas.tree.node import Nodes
 
+Origin = str | bytes
+"""Where a column under edit comes from: its name in the base version, or the random id of a new column."""
+
 
 def scope_key(dataset: bytes, branch: str, column: str | None) -> bytes:
     """Returns the scope of a branch's dataset, or of its column of that name."""
@@ -23,9 +26,9 @@ def scope_key(dataset: bytes, branch: str, column: str | None) -> bytes:
     return dataset + hash_name(branch.encode(), scope.encode())
 
 
-def staged_scope_key(dataset: bytes, session: bytes, column: str) -> bytes:
-    """Returns the scope of a column that a session has added and not committed yet."""
-    return dataset + hash_name(session, b"s" + column.encode())
+def live_scope_key(dataset: bytes, branch: str, origin: Origin) -> bytes:
+    """Returns the scope of a column under edit: that of the name it has in the base, or one of its own until then."""
+    return dataset + hash_name(origin, b"s") if isinstance(origin, bytes) else scope_key(dataset, branch, origin)
 
 
 def _key(scope: bytes, key: object) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from cas.codec import cbor
 from cas.errors import CorruptedError
 from cas.history.records import Payload
+from cas.repo.metadata import Origin
 from cas.store.contract import SESSIONS, Transaction, View
 from cas.tree.read import StreamRef
 
@@ -20,14 +21,14 @@ NOBODY: Final = 0
 class Session:
     """Rows staged on a branch from a base version: the tree that holds them, and who wrote them when.
 
-    ``origins`` tells for each column of the tree its name in the base, or None; ``pid`` is 0 once no process holds it.
+    ``origins`` tells for each column of the tree where it comes from; ``pid`` is 0 once no process holds it.
     """
 
     branch: str
     base: bytes
     tree: bytes
     row_map: Payload
-    origins: dict[str, str | None]
+    origins: dict[str, Origin]
     since: int
     updated: int
     pid: int = field(default_factory=os.getpid)
@@ -96,6 +97,6 @@ def _decode(data: bytes) -> Session:
         }:
             payload = row_map if isinstance(row_map, bytes) else StreamRef.from_record(row_map, what)
             details = cbor.from_plain(rest.get("details", {}), what)
-            if all(origin is None or isinstance(origin, str) for origin in origins.values()):
+            if all(isinstance(origin, (str, bytes)) for origin in origins.values()):
                 return Session(branch, base, tree, payload, origins, since, updated, pid, host, details)
     raise CorruptedError("the record of a session is damaged", blob=what)

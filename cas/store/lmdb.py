@@ -124,7 +124,7 @@ class LmdbStore:
         if shared.read_only:
             raise ReadOnlyError(f"the store {self.path} cannot be written: its files are read-only for this user")
         if not (self.path / MARKER).exists():
-            raise StoreNotFoundError(f"the store {self.path} was deleted", name=str(self.path))
+            raise StoreNotFoundError(f"the store {self.path} was deleted: {MARKER} is gone", name=str(self.path))
         with shared.write_lock:
             while True:
                 try:

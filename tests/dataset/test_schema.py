@@ -152,6 +152,17 @@ def test_metadata_of_a_renamed_column_set_before_the_commit_stays(ds: cas.Datase
     assert other["length"].metadata.to_dict() == {"colour": "red", "shape": "round", "unit": "m"}
 
 
+def test_a_new_column_keeps_its_metadata_under_other_names(ds: cas.Dataset) -> None:
+    ds.add_column("a", "int8", default=0)
+    ds["a"].metadata["is"] = "first"
+    ds.rename_column("a", "b")
+    ds.add_column("a", "int8", default=1)
+    assert ds["a"].metadata.to_dict() == {}
+    ds["a"].metadata["is"] = "second"
+    ds.commit()
+    assert [ds[name].metadata["is"] for name in "ab"] == ["second", "first"]
+
+
 def test_two_columns_can_swap_their_names(ds: cas.Dataset) -> None:
     ds.add_column("y", "int64", default=9)
     ds["y"].metadata["is"] = "y"
@@ -284,7 +295,7 @@ class SchemaMachine(RuleBasedStateMachine):
         self.ds = cas.create(self.url)
         self.rows = 0
         self.model: dict[str, tuple[list[int], dict[str, int]]] = {}
-        self.committed = (self.rows, self.model)
+        self.committed = (self.rows, self.copied(self.model))
 
     def teardown(self) -> None:
         self.ds.close()
