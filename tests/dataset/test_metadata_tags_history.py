@@ -1,25 +1,17 @@
-"""Metadata, tags, versions and history, as far as they go."""
+"""Versions and history, as far as they go."""
 
 from __future__ import annotations
 
 import datetime as dt
-import multiprocessing
-import os
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import cas
 from cas.errors import (
     AmbiguousRevisionError,
-    InvalidInputError,
-    InvalidNameError,
     InvalidTypeError,
-    TagExistsError,
-    TagNotFoundError,
-    UncommittedChangesError,
     VersionNotFoundError,
 )
 
@@ -31,101 +23,6 @@ def ds(tmp_path: Path) -> cas.Dataset:
         dataset.append({"x": [number]})
         dataset.commit(f"number {number}", author="me")
     return dataset
-
-
-VALUES = {
-    "none": None,
-    "true": True,
-    "int": 2**80,
-    "negative": -(2**70),
-    "float": 0.1,
-    "text": "grüße",
-    "bytes": b"\0\xff",
-    "list": [1, 2.5, [None]],
-    "dict": {"b": 1, "a": {"c": b""}},
-    "aware": dt.datetime(2026, 11, 22, 1, 2, 3, 456789, dt.timezone(dt.timedelta(hours=2))),
-    "naive": dt.datetime(1969, 12, 31, 23, 59, 59),
-    "float16": np.array([[1.5, np.nan]], np.float16),
-    "scalar": np.float32(0.1),
-    "bool scalar": np.bool_(True),
-    "large": np.arange(100_000),
-}
-
-
-def assert_same(left: object, right: object) -> None:
-    assert type(left) is type(right)
-    if isinstance(left, np.ndarray):
-        assert isinstance(right, np.ndarray)
-        assert left.dtype == right.dtype
-        assert np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
-    else:
-        assert left == right
-
-
-def test_values_keep_their_type(ds: cas.Dataset) -> None:
-    for mapping in (ds.metadata, ds["x"].metadata):
-        mapping.update(VALUES)
-        assert list(mapping) == sorted(VALUES)
-        for key, value in VALUES.items():
-            assert_same(mapping[key], value)
-        assert len(mapping) == len(VALUES)
-    ds.metadata["tuple"] = (1, 2)
-    assert ds.metadata["tuple"] == [1, 2]
-    old = cas.open_read_only(ds._repository.path, ds.commit("metadata"))
-    for key, value in VALUES.items():
-        assert_same(old.metadata[key], value)
-        assert_same(old.x.metadata[key], value)
-
-
-def test_values_that_cannot_be_kept_are_refused_before_anything_is_written(ds: cas.Dataset) -> None:
-    for value in (object(), {1: 2}, {"a": {2}}, np.array(["a"]), "\ud800", {"deep": [object()]}, lambda: 0):
-        with pytest.raises(InvalidInputError):
-            ds.metadata.update({"good": 1, "bad": value})
-    with pytest.raises(InvalidTypeError):
-        ds.metadata[3] = 1  # type: ignore[index]
-    assert ds.metadata.to_dict() == {}
-
-
-def test_mapping_protocol(ds: cas.Dataset) -> None:
-    ds.metadata["a"] = 1
-    assert ds.metadata.get("b", 7) == 7
-    assert "a" in ds.metadata
-    assert "b" not in ds.metadata
-    with pytest.raises(KeyError):
-        ds.metadata["b"]
-    del ds.metadata["a"]
-    with pytest.raises(KeyError):
-        del ds.metadata["a"]
-    assert dict(ds.metadata.items()) == {}
-
-
-def _set_and_die(url: Path) -> None:
-    ds = cas.open(url)
-    ds.metadata["from"] = "another process"
-    os._exit(9)
-
-
-def test_metadata_is_durable_and_visible_at_once(ds: cas.Dataset, tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_set_and_die, args=(tmp_path / "ds",))
-    process.start()
-    process.join()
-    assert process.exitcode == 9
-    assert ds.metadata["from"] == "another process"
-    assert ds.has_changes
-
-
-def test_versions_show_the_metadata_of_their_commit(ds: cas.Dataset) -> None:
-    ds.metadata["stage"] = "first"
-    first = ds.commit("metadata only")
-    ds.metadata["stage"] = "second"
-    ds.x.metadata["unit"] = "m"
-    second = ds.commit()
-    assert first != second
-    assert ds.history[first].open().metadata.to_dict() == {"stage": "first"}
-    assert ds.history[second].open().x.metadata["unit"] == "m"
-    read_only = ds.history[first].open().metadata
-    for name in ("__setitem__", "__delitem__", "update", "pop", "clear"):
-        assert not hasattr(read_only, name)
 
 
 def test_history(ds: cas.Dataset, tmp_path: Path) -> None:
@@ -210,42 +107,3 @@ def test_prefixes_must_be_unique(tmp_path: Path) -> None:
     assert sorted(caught.value.candidates) == sorted([id_, seen[id_[:4]]])
     longer = next(n for n in range(5, 64) if id_[:n] != seen[id_[:4]][:n])
     assert ds.history[id_[:longer]].id == id_
-
-
-def test_tags(ds: cas.Dataset, tmp_path: Path) -> None:
-    tag = ds.tag("v1.0", "as published")
-    assert (tag.name, tag.message, tag.version) == ("v1.0", "as published", ds.version)
-    assert ds.tags["v1.0"].id == ds.tags[tag.id].id == tag.id
-    ds.tag("a", version=ds.history[1])
-    assert ds.tags.names() == ["a", "v1.0"]
-    assert len(ds.tags) == 2
-    assert "a" in ds.tags
-    assert "main" not in ds.tags
-    assert [found.name for found in ds.tags] == ["a", "v1.0"]
-    assert len(tag.open()) == 5
-    with pytest.raises(TagExistsError):
-        ds.tag("a")
-    with pytest.raises(TagExistsError, match="branch 'main'"):
-        ds.tag("main")
-    with pytest.raises(TagNotFoundError, match="the tags are"):
-        ds.tags["nope"]
-    tag.rename("v1")
-    assert ds.tags.names() == ["a", "v1"]
-    assert ds.tags["v1"].id == tag.id
-    tag.delete()
-    assert ds.tags.names() == ["a"]
-    with pytest.raises(TagNotFoundError, match="deleted or renamed"):
-        tag.delete()
-    for name in ("", "a b\n", "-x", "a..b", "a@b", "a~1", "a:b", "x" * 300, None, " a"):
-        with pytest.raises(InvalidNameError):
-            ds.tag(name)  # type: ignore[arg-type]
-    with pytest.raises(VersionNotFoundError):
-        ds.tag("z", version="nope")
-    ds.append({"x": [1]})
-    with pytest.raises(UncommittedChangesError):
-        ds.tag("z")
-    ds.tag("z", version="main~1")
-    with cas.open_read_only(tmp_path / "ds") as old:
-        view = old.tags["z"]
-        for name in ("rename", "delete"):
-            assert not hasattr(view, name)
