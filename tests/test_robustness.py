@@ -151,8 +151,10 @@ def test_odd_revisions_and_urls(tmp_path: Path) -> None:
     for revision in ("main" + "~0" * 3000, "main~" + "9" * 5000, "main~~~", "~", "~1"):
         with pytest.raises((VersionNotFoundError, InvalidInputError)):
             cas.open_read_only(tmp_path / "ds", revision)
-    with pytest.raises(InvalidInputError):
-        cas.open("~nosuchuserhere/x")
+    for url in ("~nosuchuserhere/x", "\ud800"):
+        for use in (cas.open, cas.create, cas.exists):
+            with pytest.raises(InvalidInputError):
+                use(url)
     with pytest.raises(UnsupportedError, match="not a local path"):
         cas.create("https://example.org/x")
 

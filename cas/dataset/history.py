@@ -185,15 +185,34 @@ class History(Sequence[Version]):
             hash_ = bytes.fromhex(version.parents[0])
 
     def __contains__(self, item: object) -> bool:
+        if isinstance(item, Version):
+            return self._number(item) is not None
         try:
-            hash_ = item._hash if isinstance(item, Version) else self._resolve(item)  # type: ignore[arg-type]
+            return self._number(self._version(self._resolve(item))) is not None  # type: ignore[arg-type]
         except VersionNotFoundError:
             return False
+
+    def _number(self, version: Version) -> int | None:
+        """The number of a version, or None where it is not of this history, or of another store."""
         with self._repository.store.read() as view:
-            entry = find_entry(view, hash_)  # None for a version of another store
+            entry = find_entry(view, version._hash)
             if entry is None or entry.depth >= self._length:
-                return False
-            return ancestor_at(view, self._head, entry.depth) == hash_
+                return None
+            return entry.depth if ancestor_at(view, self._head, entry.depth) == version._hash else None
+
+    def index(self, value: object, start: int = 0, stop: int | None = None) -> int:
+        """Returns the number of a version, if it is one from ``start`` to ``stop``; otherwise raises ``ValueError``.
+
+        Cost: a logarithmic number of look-ups, as of :meth:`count`.
+        """
+        number = self._number(value) if isinstance(value, Version) else None
+        if number is None or number not in range(self._length)[start:stop]:
+            raise ValueError(f"{value!r:.200} is not in the history")
+        return number
+
+    def count(self, value: object) -> int:
+        """Returns how often a version is in the history: once or never."""
+        return int(isinstance(value, Version) and value in self)
 
     def at(self, time: dt.datetime) -> Version:
         """Returns the version that was the last at a time, by the storage's clock.

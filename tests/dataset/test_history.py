@@ -223,6 +223,23 @@ def test_versions_of_elsewhere_are_not_in_the_history(ds: cas.Dataset, tmp_path:
     assert other.version.id not in ds.history
 
 
+def test_index_and_count_find_versions_as_a_list_would(ds: cas.Dataset, tmp_path: Path) -> None:
+    versions = list(ds.history)
+    for number, version in enumerate(versions):
+        assert ds.history.index(version) == number
+        assert ds.history.count(version) == 1
+        for start, stop in ((number, number + 1), (-7, 7), (number - 7, None)):
+            assert ds.history.index(version, start, stop) == number
+        for start, stop in ((number + 1, 7), (0, number), (-1, -1)):
+            with pytest.raises(ValueError, match="not in the history"):
+                ds.history.index(version, start, stop)
+    elsewhere = cas.create(tmp_path / "other").version
+    for other in (elsewhere, versions[0].id, None, np.array([])):
+        assert ds.history.count(other) == 0
+        with pytest.raises(ValueError, match="not in the history"):
+            ds.history.index(other)
+
+
 # --- by time --------------------------------------------------------------------------------------------------------
 
 
@@ -300,10 +317,11 @@ def test_a_long_history_reads_as_it_was_made(long: cas.Dataset) -> None:
         lambda ds, version: ds.history[version.id[:16]],
         lambda ds, version: version.id in ds.history,
         lambda ds, version: version in ds.history,
+        lambda ds, version: ds.history.index(version),
         lambda ds, version: version.open(),
         lambda ds, version: next(iter(reversed(ds.history))),
     ],
-    ids=["len", "-1", "0", "4711", "id", "prefix", "id in", "in", "open", "reversed"],
+    ids=["len", "-1", "0", "4711", "id", "prefix", "id in", "in", "index", "open", "reversed"],
 )
 def test_access_does_not_walk_the_chain(long: cas.Dataset, use: Any) -> None:
     version = long.history[1234]

@@ -14,7 +14,7 @@ import pytest
 from other_process import PRELUDE, bound_by_permissions, output
 
 import cas
-from cas.errors import ReadOnlyAttributeError, ReadOnlyError
+from cas.errors import InvalidInputError, ReadOnlyAttributeError, ReadOnlyError
 
 # Every public name that only the class for writing has. A new method of it must be put here, or on the view as well.
 WRITING = {
@@ -153,6 +153,17 @@ def test_arrays_that_a_view_gives_out_are_the_callers(ds: cas.Dataset) -> None:
     old = ds.version.open()
     old.x[:][0] = 99
     assert old.x[:].tolist() == [0, 1, 2]
+
+
+def test_stored_bytes_in_batches_count_rows_as_a_slice_does(ds: cas.Dataset) -> None:
+    rows = [b"a" * 70_000, b"b", b"c"]
+    for image in (ds.image, ds.version.open().image):
+        for start in (-9, -2, 0, 1, 3, 9):
+            for stop in (None, -9, -1, 0, 2, 3, 9):
+                assert [row for batch in image.bytes_batches(start, stop) for row in batch] == rows[start:stop]
+        for bad in ("a", 0.5, [1]):
+            with pytest.raises(InvalidInputError):
+                image.bytes_batches(bad)
 
 
 def test_views_never_change(ds: cas.Dataset) -> None:
