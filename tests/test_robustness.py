@@ -19,6 +19,7 @@ from cas.errors import (
     InvalidNameError,
     InvalidTypeError,
     ReadOnlyError,
+    StoreExistsError,
     StoreFullError,
     UnsupportedError,
     VersionNotFoundError,
@@ -131,6 +132,16 @@ def test_names_keep_their_dots(tmp_path: Path) -> None:
     cas.create(tmp_path / "lake/.cats").close()
     assert cas.exists(tmp_path / "lake/.cats")
     assert not cas.exists(tmp_path / "lake/cats")
+
+
+def test_no_store_is_made_below_another_where_it_would_hide_datasets(tmp_path: Path) -> None:
+    cas.init(tmp_path / "lake")
+    cas.create(tmp_path / "lake/cats").close()
+    for below in ("cats", "dogs", "cats/more", ""):
+        with pytest.raises(StoreExistsError):
+            cas.init(tmp_path / "lake" / below)
+    assert cas.exists(tmp_path / "lake/cats")
+    assert not (tmp_path / "lake/dogs").exists()
 
 
 def test_versions_belong_to_their_dataset(tmp_path: Path) -> None:
