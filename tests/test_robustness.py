@@ -19,6 +19,7 @@ from cas.errors import (
     InvalidNameError,
     InvalidTypeError,
     ReadOnlyError,
+    StoreExistsError,
     StoreFullError,
     UnsupportedError,
     VersionNotFoundError,
@@ -133,6 +134,16 @@ def test_names_keep_their_dots(tmp_path: Path) -> None:
     assert not cas.exists(tmp_path / "lake/cats")
 
 
+def test_no_store_is_made_below_another_where_it_would_hide_datasets(tmp_path: Path) -> None:
+    cas.init(tmp_path / "lake")
+    cas.create(tmp_path / "lake/cats").close()
+    for below in ("cats", "dogs", "cats/more", ""):
+        with pytest.raises(StoreExistsError):
+            cas.init(tmp_path / "lake" / below)
+    assert cas.exists(tmp_path / "lake/cats")
+    assert not (tmp_path / "lake/dogs").exists()
+
+
 def test_versions_belong_to_their_dataset(tmp_path: Path) -> None:
     cas.init(tmp_path / "lake")
     ids = {}
@@ -151,8 +162,10 @@ def test_odd_revisions_and_urls(tmp_path: Path) -> None:
     for revision in ("main" + "~0" * 3000, "main~" + "9" * 5000, "main~~~", "~", "~1"):
         with pytest.raises((VersionNotFoundError, InvalidInputError)):
             cas.open_read_only(tmp_path / "ds", revision)
-    with pytest.raises(InvalidInputError):
-        cas.open("~nosuchuserhere/x")
+    for url in ("~nosuchuserhere/x", "\ud800"):
+        for use in (cas.open, cas.create, cas.exists):
+            with pytest.raises(InvalidInputError):
+                use(url)
     with pytest.raises(UnsupportedError, match="not a local path"):
         cas.create("https://example.org/x")
 

@@ -82,10 +82,12 @@ class ReadOnlyColumn:
         return self._dataset._read_rows(self._name, row, row + 1)[DATA].row(0).tobytes()
 
     def bytes_batches(self, start: int = 0, stop: int | None = None) -> Iterator[list[builtins.bytes]]:
-        """Yields the stored bytes of rows ``start`` to ``stop``, in lists of about 8 MiB."""
-        end = len(self) if stop is None else min(stop, len(self))
-        for rows in self._dataset._column_state(self._name).streams[DATA].batches(start, end):
-            yield [row.tobytes() for row in rows]
+        """Yields the stored bytes of rows ``start`` to ``stop``, in lists of about 8 MiB; both count as in a slice."""
+        selected = select(slice(start, stop), len(self))
+        assert isinstance(selected, range)
+        stream = self._dataset._column_state(self._name).streams[DATA]
+        batches = stream.batches(selected.start, selected.stop)
+        return ([row.tobytes() for row in rows] for rows in batches)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r}: {self.type}, {len(self)} rows>"

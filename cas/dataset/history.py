@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from cas.dataset.future import Future
 from cas.dataset.indexing import select
 from cas.errors import InvalidTypeError, RowNotFoundError, VersionIndexError, VersionNotFoundError
-from cas.history.graph import ancestor_at, get_entry
+from cas.history.graph import VersionEntry, ancestor_at, ancestors_at, find_entry, get_entry
 from cas.history.records import VersionRecord, read_payload
 from cas.history.row_map import RowMap
 from cas.repo.repository import Repository
@@ -18,7 +18,8 @@ from cas.repo.revisions import resolve
 if TYPE_CHECKING:
     from cas.dataset.read_only import ReadOnlyDataset
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_BLOCK: Final = 256
 
 
 def to_datetime(microseconds: int) -> dt.datetime:
@@ -31,13 +32,17 @@ class Version:
 
     __slots__ = ("_dataset", "_entry", "_hash", "_name", "_repository")
 
-    def __init__(self, repository: Repository, dataset: bytes, name: str, hash_: bytes) -> None:
+    def __init__(
+        self, repository: Repository, dataset: bytes, name: str, hash_: bytes, entry: VersionEntry | None = None
+    ) -> None:
         self._repository = repository
         self._dataset = dataset
         self._name = name
         self._hash = hash_
-        with repository.store.read() as view:
-            self._entry = get_entry(view, hash_)
+        if entry is None:
+            with repository.store.read() as view:
+                entry = get_entry(view, hash_)
+        self._entry = entry
 
     @property
     def id(self) -> str:
@@ -116,7 +121,8 @@ class History(Sequence[Version]):
     """The versions that lead to one, oldest first, along first parents.
 
     ``history[0]`` is the first version, ``history[-1]`` the last; a version id or a unique prefix of it finds a
-    version of any branch. ``len`` and access take a logarithmic number of look-ups; iteration one a version.
+    version of any branch. ``len`` takes one look-up, access a logarithmic number of them; iteration and slices
+    about one a version, and iteration holds no more than 256 versions at a time.
     """
 
     def __init__(self, repository: Repository, dataset: bytes, name: str, head: bytes) -> None:
@@ -145,7 +151,11 @@ class History(Sequence[Version]):
             ) from None
         if isinstance(selected, int):
             return self._version(self._at(selected))
-        return [self._version(self._at(int(depth))) for depth in selected]
+        if not isinstance(selected, range):
+            return [self._version(self._at(int(depth))) for depth in selected]
+        ascending = selected if selected.step > 0 else selected[::-1]
+        versions = list(self._walk(ascending))
+        return versions if selected.step > 0 else versions[::-1]
 
     def _resolve(self, name: str) -> bytes:
         with self._repository.store.read() as view:
@@ -155,12 +165,20 @@ class History(Sequence[Version]):
         with self._repository.store.read() as view:
             return ancestor_at(view, self._head, depth)
 
-    def _version(self, hash_: bytes) -> Version:
-        return Version(self._repository, self._dataset, self._name, hash_)
+    def _version(self, hash_: bytes, entry: VersionEntry | None = None) -> Version:
+        return Version(self._repository, self._dataset, self._name, hash_, entry)
+
+    def _walk(self, depths: range) -> Iterator[Version]:
+        """Yields the versions at ascending depths: a block at a time, found from its last one back along parents."""
+        for start in range(0, len(depths), _BLOCK):
+            descending = reversed(depths[start : start + _BLOCK])
+            with self._repository.store.read() as view:
+                found = list(ancestors_at(view, self._head, descending))
+            for hash_, entry in reversed(found):
+                yield self._version(hash_, entry)
 
     def __iter__(self) -> Iterator[Version]:
-        for depth in range(self._length):
-            yield self._version(self._at(depth))
+        return self._walk(range(self._length))
 
     def __reversed__(self) -> Iterator[Version]:
         hash_ = self._head
@@ -172,13 +190,34 @@ class History(Sequence[Version]):
             hash_ = bytes.fromhex(version.parents[0])
 
     def __contains__(self, item: object) -> bool:
+        if isinstance(item, Version):
+            return self._number(item) is not None
         try:
-            hash_ = item._hash if isinstance(item, Version) else self._resolve(item)  # type: ignore[arg-type]
-            with self._repository.store.read() as view:
-                depth = get_entry(view, hash_).depth
-            return depth < self._length and self._at(depth) == hash_
+            return self._number(self._version(self._resolve(item))) is not None  # type: ignore[arg-type]
         except VersionNotFoundError:
             return False
+
+    def _number(self, version: Version) -> int | None:
+        """The number of a version, or None where it is not of this history, or of another store."""
+        with self._repository.store.read() as view:
+            entry = find_entry(view, version._hash)
+            if entry is None or entry.depth >= self._length:
+                return None
+            return entry.depth if ancestor_at(view, self._head, entry.depth) == version._hash else None
+
+    def index(self, value: object, start: int = 0, stop: int | None = None) -> int:
+        """Returns the number of a version, if it is one from ``start`` to ``stop``; otherwise raises ``ValueError``.
+
+        Cost: a logarithmic number of look-ups, as of :meth:`count`.
+        """
+        number = self._number(value) if isinstance(value, Version) else None
+        if number is None or number not in range(self._length)[start:stop]:
+            raise ValueError(f"{value!r:.200} is not in the history")
+        return number
+
+    def count(self, value: object) -> int:
+        """Returns how often a version is in the history: once or never."""
+        return int(isinstance(value, Version) and value in self)
 
     def at(self, time: dt.datetime) -> Version:
         """Returns the version that was the last at a time, by the storage's clock.
@@ -188,16 +227,20 @@ class History(Sequence[Version]):
         """
         if not isinstance(time, dt.datetime) or time.tzinfo is None:
             raise InvalidTypeError(f"{time!r} is not a point in time; expected a datetime with a time zone")
-        low, high = 0, self._length
-        while low < high:
-            middle = (low + high) // 2
-            if self[middle].timestamp <= time:
-                low = middle + 1
-            else:
-                high = middle
-        if low == 0:
+        found, later = None, self._head
+        with self._repository.store.read() as view:
+            low, high = 0, self._length
+            while low < high:
+                middle = (low + high) // 2
+                hash_ = ancestor_at(view, later, middle)
+                entry = get_entry(view, hash_)
+                if to_datetime(entry.timestamp) <= time:
+                    low, found = middle + 1, (hash_, entry)
+                else:
+                    high, later = middle, hash_
+        if found is None:
             raise VersionNotFoundError(f"there was no version at {time}; the first came at {self[0].timestamp}")
-        return self[low - 1]
+        return self._version(*found)
 
     def __repr__(self) -> str:
         return f"<History of {self._length} versions up to {self._head.hex()[:12]}>"

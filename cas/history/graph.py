@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cas.codec import cbor
@@ -81,6 +82,22 @@ def ancestor_at(view: View, version: bytes, depth: int) -> bytes:
     if entry.depth < depth:
         raise _out_of_order(version)
     return version
+
+
+def ancestors_at(view: View, version: bytes, depths: Iterable[int]) -> Iterator[tuple[bytes, VersionEntry]]:
+    """Yields the ancestors at descending depths, with their entries; cost: one look-up each where depths are adjacent.
+
+    Each is found from the one before, so that a run of depths is walked along parents, and a gap is jumped.
+    """
+    entry = get_entry(view, version)
+    for depth in depths:
+        if entry.depth != depth:
+            near = entry.depth == depth + 1 and entry.parents
+            version = entry.parents[0] if near else ancestor_at(view, version, depth)
+            entry = get_entry(view, version)
+            if entry.depth != depth:
+                raise _out_of_order(version)
+        yield version, entry
 
 
 def _out_of_order(version: bytes) -> CorruptedError:

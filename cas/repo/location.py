@@ -33,7 +33,7 @@ def parse_url(url: Url) -> Location:
     """
     if not isinstance(url, (str, os.PathLike)) or not isinstance(text := os.fspath(url), str):
         raise InvalidTypeError(f"url {url!r} is not a path; expected a str or pathlib.Path")
-    if not text or "\0" in text:
+    if not text or "\0" in text or not _encodable(text):
         raise InvalidInputError(f"url {text!r} is not a path; expected the path of a store or dataset")
     if _REMOTE.match(text):
         raise UnsupportedError(f"url {text!r} is not a local path; other stores are not supported yet")
@@ -46,6 +46,14 @@ def parse_url(url: Url) -> Location:
         if found.store is not None and "@" not in found.name:
             return found
     return whole
+
+
+def _encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _locate(text: str, revision: str | None) -> Location:

@@ -14,6 +14,7 @@ from cas.errors import (
     CorruptedError,
     DatasetExistsError,
     DatasetNotFoundError,
+    StoreExistsError,
     StoreNotFoundError,
 )
 from cas.history.records import TreeRecord, VersionRecord, load_tree, load_version
@@ -130,8 +131,14 @@ def remove_unused_store(repository: Repository) -> None:
 
 
 def init_store(url: Url) -> Repository:
-    """Makes a store for many datasets; raises ``StoreExistsError`` where something is."""
-    path = parse_url(url).path
+    """Makes a store for many datasets; raises ``StoreExistsError`` where something is, and below a store."""
+    location = parse_url(url)
+    path = location.path
+    if location.store is not None:
+        raise StoreExistsError(
+            f"{path} is in the store {location.store}, whose datasets it would hide; choose a path outside of it",
+            name=str(path),
+        )
     return Repository(create_files(path, lambda txn: write_config(txn, MANY_DATASETS)), path)
 
 

@@ -41,14 +41,17 @@ def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> L
 
     The marker file is written last, so a crash leaves either a store or a directory that is none.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise StoreExistsError(
-            f"{path} exists already and is not an empty directory; choose another path", name=str(path)
-        )
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "data.mdb").touch()
     marker = path / MARKER
-    marker.write_bytes(b"")
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise StoreExistsError(
+                f"{path} exists already and is not an empty directory; choose another path", name=str(path)
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "data.mdb").touch()
+        marker.write_bytes(b"")
+    except OSError as error:
+        raise StoreError(f"no store can be made at {str(path)[:200]}: {error.strerror}") from error
     store = LmdbStore(path)
     try:
         store.write(initialise)

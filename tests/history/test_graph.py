@@ -9,7 +9,7 @@ import pytest
 from cas.codec import cbor
 from cas.errors import CorruptedError
 from cas.hashing import hash_chunk
-from cas.history.graph import VersionEntry, ancestor_at, find_entry, get_entry, new_entry, skip_depth
+from cas.history.graph import VersionEntry, ancestor_at, ancestors_at, find_entry, get_entry, new_entry, skip_depth
 from cas.store.contract import VERSIONS, Transaction, View
 from cas.store.memory import MemoryStore
 
@@ -75,6 +75,40 @@ def test_an_ancestor_takes_a_logarithmic_number_of_look_ups(view: CountingView) 
             view.count = 0
             ancestor_at(view, name_of(below), depth)
             assert view.count <= bound
+
+
+def test_ancestors_in_descending_order_take_one_look_up_each_where_they_are_adjacent(view: CountingView) -> None:
+    run = range(LENGTH - 10, LENGTH - 510, -1)
+    found = list(ancestors_at(view, name_of(LENGTH), run))
+    assert found == [(name_of(depth), get_entry(view, name_of(depth))) for depth in run]
+    view.count = 0
+    list(ancestors_at(view, name_of(LENGTH), run))
+    assert view.count <= len(run) + 4 * math.ceil(math.log2(LENGTH))
+
+
+def test_ancestors_at_any_descending_depths(view: CountingView) -> None:
+    random_ = random.Random(2)
+    for count in (0, 1, 2, 20, 300):
+        depths = sorted(random_.choices(range(LENGTH + 1), k=count), reverse=True)
+        assert [hash_ for hash_, _ in ancestors_at(view, name_of(LENGTH), depths)] == [name_of(d) for d in depths]
+
+
+def test_ancestors_of_a_damaged_table_are_refused() -> None:
+    """A parent that stands at another depth than one less is damage, and is not passed on."""
+    broken = MemoryStore()
+
+    def copy(txn: Transaction) -> None:
+        for depth in range(10):
+            entry = VersionEntry(depth, depth, depth, None, (name_of(depth - 1),) if depth else ())
+            if depth == 6:
+                entry = VersionEntry(depth, depth, depth, None, (name_of(3),))
+            txn.put(VERSIONS, name_of(depth), entry.encode())
+
+    broken.write(copy)
+    with broken.read() as opened:
+        assert len(list(ancestors_at(opened, name_of(9), range(9, 5, -1)))) == 4
+        with pytest.raises(CorruptedError, match="does not fit together"):
+            list(ancestors_at(opened, name_of(9), range(9, 4, -1)))
 
 
 def test_a_new_version_takes_a_logarithmic_number_of_look_ups(view: CountingView) -> None:

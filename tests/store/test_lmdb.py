@@ -254,7 +254,8 @@ def test_threads_with_a_handle_each(path: Path) -> None:
     for thread in threads:
         thread.join()
     assert found == [b"x"] * 40
-    assert path not in {shared.path for shared in environment._registry.values()}
+    file = (path / "data.mdb").stat()
+    assert (file.st_dev, file.st_ino) not in environment._registry
 
 
 def test_the_map_grows_when_it_is_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,6 +356,13 @@ def test_no_store(tmp_path: Path) -> None:
         assert not is_store(where)
         with pytest.raises(StoreNotFoundError):
             get(LmdbStore(where), b"k")
+
+
+def test_a_directory_that_cannot_be_made_becomes_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for where in (tmp_path / ("x" * 5000), tmp_path / "file/below"):
+        with pytest.raises(StoreError, match="no store can be made at"):
+            create_files(where, lambda txn: None)
 
 
 def test_a_directory_with_files_does_not_become_a_store(tmp_path: Path) -> None:
