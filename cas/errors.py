@@ -11,6 +11,7 @@
     │   ├── TagNotFoundError
     │   ├── ColumnNotFoundError (KeyError)
     │   ├── RowNotFoundError (IndexError)
+    │   ├── SessionNotFoundError
     │   └── BlobNotFoundError
     ├── ExistsError                         take another name
     │   ├── StoreExistsError
@@ -92,6 +93,10 @@ class ColumnNotFoundError(NotFoundError, KeyError):
 
 class RowNotFoundError(NotFoundError, IndexError):
     """A row number is outside the dataset."""
+
+
+class SessionNotFoundError(NotFoundError):
+    """The dataset has no session of that id."""
 
 
 class BlobNotFoundError(NotFoundError):

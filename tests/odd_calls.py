@@ -21,7 +21,7 @@ import numpy as np
 
 import cas
 
-# One of each class. Rows have a class or several, as ways to read and to write them are told apart.
+# One of each class. Rows have a class or several.
 CLASSES: dict[str, Callable[[cas.Dataset], Any]] = {
     "Dataset": lambda ds: ds,
     "ReadOnlyDataset": lambda ds: ds.version.open(),
@@ -34,7 +34,6 @@ CLASSES: dict[str, Callable[[cas.Dataset], Any]] = {
     "RowView": lambda ds: ds.version.open()[0],
     "RowRange": lambda ds: ds[:],
     "RowRangeView": lambda ds: ds.version.open()[:],
-    "RowsView": lambda ds: ds[:],
     "Version": lambda ds: ds.version,
     "History": lambda ds: ds.history,
     "Tag": lambda ds: ds.tags["v1"] if "v1" in ds.tags else ds.tag("v1", version="main"),

@@ -280,20 +280,6 @@ def test_what_returned_was_synced(ds: cas.Dataset, tmp_path: Path, write: str) -
 
 # --- an odd argument ends the interpreter ---------------------------------------------------------------------------
 
-KNOWN = {
-    "Dataset.adopt": "dataset.py: an unknown session id is a bare KeyError",
-    "Dataset.commit": "draft.py: details that are no mapping are a bare ValueError of dict()",
-    "Dataset.flush": "draft.py: details that are no mapping are a bare ValueError of dict()",
-    "Dataset.splice": "dataset.py: edits that are not triples are a bare ValueError of unpacking",
-    "Metadata.update": "metadata.py: what is no mapping is a bare ValueError of dict()",
-    "Row.__contains__": "rows.py: a column that is an int is looked up as a row, without end",
-    "Row.__getitem__": "rows.py: a column that is an int is looked up as a row, without end",
-    "Row.get": "rows.py: a column that is an int is looked up as a row, without end",
-    "RowsView.__contains__": "rows.py: rows are compared with arrays item by item",
-    "RowsView.count": "rows.py: rows are compared with arrays item by item",
-    "open": "opening.py: a branch that is no text is an AttributeError",
-}
-
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path, str]:
@@ -343,21 +329,14 @@ def test_no_argument_harms_the_store(odd: tuple[subprocess.CompletedProcess[str]
         assert len(cas.open_read_only(lake / "kept")) == 6
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=KNOWN[name]) if name in KNOWN else ())
-        for name in public_names()
-    ],
-)
+@pytest.mark.parametrize("name", public_names())
 def test_odd_arguments_work_or_raise_an_error_of_the_package(
     odd: tuple[subprocess.CompletedProcess[str], Path, str], name: str
 ) -> None:
     assert json.loads(odd[0].stdout).get(name, []) == []
 
 
-def test_known_faults_are_of_callables_that_exist() -> None:
-    assert set(KNOWN) <= set(public_names())
+def test_many_callables_are_found() -> None:
     assert len(public_names()) > 100
 
 

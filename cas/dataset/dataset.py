@@ -30,6 +30,7 @@ from cas.errors import (
     ConflictError,
     InvalidInputError,
     InvalidTypeError,
+    SessionNotFoundError,
     UncommittedChangesError,
 )
 from cas.history.records import Payload, read_payload
@@ -56,6 +57,19 @@ def default_author() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
+
+
+def _checked_details(details: object) -> Mapping[str, Any]:
+    if details is not None and not isinstance(details, Mapping):
+        raise InvalidTypeError(f"details are {type(details).__name__}; expected a dict with str keys")
+    return details or {}
+
+
+def _checked_edit(edit: object) -> tuple[int, int, Any]:
+    match edit:
+        case (int(start), int(stop), rows):
+            return start, stop, rows
+    raise InvalidTypeError(f"{edit!r:.80} is no edit; expected (start, stop, rows)")
 
 
 class Dataset(Readable):
@@ -278,7 +292,8 @@ class Dataset(Readable):
         with self._lock:
             position = 0
             encoded: list[RowEdit] = []
-            for start, stop, rows in edits:
+            for edit in edits:
+                start, stop, rows = _checked_edit(edit)
                 if not position <= start <= stop <= len(self):
                     raise InvalidInputError(
                         f"rows {start} to {stop} cannot be replaced: expected ascending edits within {len(self)} rows"
@@ -315,7 +330,7 @@ class Dataset(Readable):
                 raise InvalidTypeError(f"{text!r} is not text; message and author are")
         with self._lock:
             author = default_author() if author is None else author
-            head = self._draft.commit(message or "", author, details or {})
+            head = self._draft.commit(message or "", author, _checked_details(details))
             self._holder.draft = self._draft_from(head)
             return head.hex()
 
@@ -371,7 +386,7 @@ class Dataset(Readable):
     def flush(self, details: Mapping[str, Any] | None = None) -> None:
         """Writes staged changes durably without committing; after a crash they can be recovered."""
         with self._lock:
-            self._draft.flush(details or {})
+            self._draft.flush(_checked_details(details))
 
     def sessions(self) -> dict[bytes, Session]:
         """Returns the sessions that hold uncommitted changes of the dataset, by id."""
@@ -401,7 +416,9 @@ class Dataset(Readable):
     def adopt(self, id_: bytes) -> Session:
         """Takes over the uncommitted changes of a session that began at the current version of this branch."""
         with self._lock:
-            session = self.sessions()[id_]
+            session = self.sessions().get(id_) if isinstance(id_, bytes) else None
+            if session is None:
+                raise SessionNotFoundError(f"there is no session {id_!r:.80}; sessions() lists them", name=id_)
             if session.branch != self._branch or session.base != self._draft.base:
                 raise ConflictError(
                     f"the uncommitted changes began at version {session.base.hex()[:12]} of branch {session.branch!r}, "

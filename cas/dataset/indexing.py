@@ -23,9 +23,9 @@ def select(index: Any, rows: int) -> Selection:
             return range(rows)[index]
         except (TypeError, ValueError) as error:
             raise InvalidInputError(f"{index} is not a valid slice: {error}") from None
-    if isinstance(index, range) and (not index or 0 <= min(index[0], index[-1]) <= max(index[0], index[-1]) < rows):
-        return index
-    if isinstance(index, (list, range)) or (isinstance(index, np.ndarray) and index.ndim):
+    if isinstance(index, range):
+        return _select_range(index, rows)
+    if isinstance(index, list) or (isinstance(index, np.ndarray) and index.ndim):
         try:
             numbers = np.asarray(index)
         except ValueError:
@@ -42,6 +42,14 @@ def select(index: Any, rows: int) -> Selection:
             f"{type(index).__name__} {index!r} selects no row; expected an int, slice, list or array"
         ) from None
     return check_row(row, rows)
+
+
+def _select_range(index: range, rows: int) -> range | Ints:
+    """Checks the ends before any number is made, for a range can be longer than the memory."""
+    ends = (index[0], index[-1]) if index else ()
+    for row in ends:
+        check_row(row, rows)
+    return index if min(ends, default=0) >= 0 else _select_many(np.asarray(index), rows)
 
 
 def check_row(row: int, rows: int) -> int:

@@ -66,7 +66,10 @@ class Metadata(MutableMapping[str, Any]):
 
     def update(self, other: Any = (), /, **values: Any) -> None:
         """Sets several keys in one durable transaction."""
-        items = dict(other, **values)
+        try:
+            items = dict(other, **values)
+        except (TypeError, ValueError):
+            raise InvalidTypeError(f"{other!r:.80} is no mapping of keys to values; expected a dict") from None
         for key, value in items.items():
             if not isinstance(key, str):
                 raise InvalidTypeError(f"metadata key {key!r} is not valid: expected text")
@@ -76,6 +79,7 @@ class Metadata(MutableMapping[str, Any]):
             scope = self._dataset._metadata_scope(self._column, txn)
             for key, value in items.items():
                 table.put_value(txn, scope, key, value)
+            table.check_size(txn, scope, items)
 
         self._dataset._repository.store.write(change)
 

@@ -62,6 +62,8 @@ def open(url: Url, branch: str = MAIN) -> Dataset:  # noqa: A001
     Raises :class:`~cas.errors.NotFoundError` where there is no store, dataset or branch. Tags and versions open with
     :func:`open_read_only`.
     """
+    if not isinstance(branch, str):
+        raise InvalidTypeError(f"branch {branch!r} is not text; expected the name of a branch")
     repository, location = open_repository(url)
     dataset = repository.dataset_id(location.name)
     return Dataset(repository, dataset, location.name, location.revision or branch)

@@ -93,14 +93,13 @@ class Readable:
     def __getitem__(self, index: Any) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
-            self._column_state(index)
-            return self._column_class(self, index)
+            return self._column(index)
         selected = select(index, len(self))
         return self._row_class(self, selected) if isinstance(selected, int) else self._rows_class(self, selected)
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and name in self._state.columns:
-            return self[name]
+            return self._column(name)
         raise AttributeError(f"{type(self).__name__!r} has no attribute and no column {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -127,8 +126,12 @@ class Readable:
         starts = range(0, len(self), size)
         return (self._rows_class(self, range(start, min(start + size, len(self)))) for start in starts)
 
+    def _column(self, name: str) -> Any:
+        self._column_state(name)
+        return self._column_class(self, name)
+
     def _column_state(self, name: str) -> ColumnState:
-        column = self._state.columns.get(name)
+        column = self._state.columns.get(name) if isinstance(name, str) else None
         if column is None:
             names = ", ".join(map(repr, self._state.columns)) or "none"
             raise ColumnNotFoundError(f"there is no column {name!r}; the columns are: {names}", name=name)

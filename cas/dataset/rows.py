@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RowView(Mapping[str, Any]):
-    """One row: ``row["column"]`` reads the value; ``dict(row)`` reads all."""
+    """One row: ``row["column"]`` reads the value; ``dict(row)`` reads all. Equal as the same row of the same handle."""
 
     __slots__ = ("_dataset", "_number")
 
@@ -25,7 +25,7 @@ class RowView(Mapping[str, Any]):
         self._number = number
 
     def __getitem__(self, column: str) -> Any:
-        return self._dataset[column][self._number]
+        return self._dataset._column(column)[self._number]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._dataset.schema)
@@ -42,6 +42,13 @@ class RowView(Mapping[str, Any]):
         """Returns the values of all columns."""
         return dict(self)
 
+    def __eq__(self, other: object) -> bool:
+        # The same row, not equal values: these may be arrays, which do not compare as a whole.
+        return isinstance(other, RowView) and (self._dataset, self._number) == (other._dataset, other._number)
+
+    def __hash__(self) -> int:
+        return hash((self._dataset, self._number))
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._number}: {', '.join(self)}>"
 
@@ -53,7 +60,7 @@ class Row(RowView):
     _dataset: Dataset
 
     def __setitem__(self, column: str, value: Any) -> None:
-        self._dataset[column][self._number] = value
+        self._dataset._column(column)[self._number] = value
 
 
 class RowRangeView(Sequence[RowView]):
@@ -84,7 +91,7 @@ class RowRangeView(Sequence[RowView]):
     def __getitem__(self, index: slice) -> RowRangeView: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
-            return self._dataset[index][self._numbers]
+            return self._dataset._column(index)[self._numbers]
         selected = select(index, len(self))
         if isinstance(selected, int):
             return self._row_class(self._dataset, int(self._numbers[selected]))
@@ -107,4 +114,4 @@ class RowRange(RowRangeView):
     _dataset: Dataset
 
     def __setitem__(self, column: str, values: Any) -> None:
-        self._dataset[column][self._numbers] = values
+        self._dataset._column(column)[self._numbers] = values

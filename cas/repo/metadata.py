@@ -6,15 +6,18 @@ A *scope* is the prefix of the keys of one mapping.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from cas.codec import cbor
-from cas.errors import CorruptedError, InvalidTypeError
+from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
 from cas.hashing import hash_name
 from cas.history.records import Payload, read_payload, write_payload
 from cas.store.contract import METADATA, Transaction, View
-from cas.store.gate import BlobWriter
+from cas.store.gate import MAX_RECORD_BYTES, BlobWriter
 from cas.tree.node import Nodes
+
+_SMALL_BYTES: Final = 4096
+_MOST_BYTES: Final = MAX_RECORD_BYTES - (1 << 20)
 
 Origin = str | bytes
 """Where a column under edit comes from: its name in the base version, or the random id of a new column."""
@@ -49,6 +52,16 @@ def get_value(view: View, scope: bytes, key: object) -> Any:
 def put_value(txn: Transaction, scope: bytes, key: str, value: object) -> None:
     """Sets a key."""
     txn.put(METADATA, _key(scope, key), cbor.encode([key, cbor.to_plain(value)]))
+
+
+def check_size(view: View, scope: bytes, changed: Collection[str]) -> None:
+    """Refuses a mapping that would be too large for a commit; looks where one of the changed values is not small."""
+    sizes = (len(view.get(METADATA, _key(scope, key)) or b"") for key in changed)
+    if max(sizes, default=0) > _SMALL_BYTES and sum(len(data) for _, data in view.scan(METADATA, scope)) > _MOST_BYTES:
+        raise InvalidInputError(
+            f"the metadata would be larger than {_MOST_BYTES >> 20} MiB, which no version can hold; "
+            f"keep large values in a column"
+        )
 
 
 def remove_value(txn: Transaction, scope: bytes, key: object) -> None:

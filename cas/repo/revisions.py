@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
+from collections.abc import Iterator
 from typing import Final
 
 from cas.errors import AmbiguousRevisionError, VersionNotFoundError
@@ -57,10 +57,17 @@ def find_prefix(view: View, prefix: str, dataset: bytes | None = None) -> bytes:
 
     A version is of a dataset when a branch or tag of it leads there along first parents, or the reflog names it.
     """
-    found = _with_prefix(view, prefix)
-    candidates = [version for version in found if dataset is None or _belongs(view, dataset, version)]
+    elsewhere = False
+    candidates: list[bytes] = []
+    for version in _with_prefix(view, prefix):
+        if dataset is None or _belongs(view, dataset, version):
+            candidates.append(version)
+        else:
+            elsewhere = True
+        if len(candidates) == _MOST_CANDIDATES:
+            break
     if not candidates:
-        where = "of this dataset " if found else ""
+        where = "of this dataset " if elsewhere else ""
         raise VersionNotFoundError(f"no version {where}has an id that begins with {prefix}", name=prefix)
     if len(candidates) > 1:
         names = [key.hex() for key in candidates]
@@ -72,13 +79,12 @@ def find_prefix(view: View, prefix: str, dataset: bytes | None = None) -> bytes:
     return candidates[0]
 
 
-def _with_prefix(view: View, prefix: str) -> list[bytes]:
+def _with_prefix(view: View, prefix: str) -> Iterator[bytes]:
     whole, odd = divmod(len(prefix), 2)
     start = bytes.fromhex(prefix[: 2 * whole])
     if len(prefix) == HEX_DIGITS:
-        return [start] if find_entry(view, start) is not None else []
-    keys = (key for key, _ in view.scan(VERSIONS, start) if not odd or key.hex().startswith(prefix))
-    return list(islice(keys, _MOST_CANDIDATES))
+        return iter([start] if find_entry(view, start) is not None else [])
+    return (key for key, _ in view.scan(VERSIONS, start) if not odd or key.hex().startswith(prefix))
 
 
 def _belongs(view: View, dataset: bytes, version: bytes) -> bool:

@@ -349,3 +349,12 @@ def test_read_only_metadata_reads_like_a_dict_and_has_no_write_method(ds: cas.Da
         del old["a"]  # type: ignore[attr-defined]
     with pytest.raises(KeyError):
         old["z"]
+
+
+def test_metadata_that_no_version_could_hold_is_refused_when_set(ds: cas.Dataset) -> None:
+    ds.metadata["half"] = bytes(40 << 20)
+    with pytest.raises(InvalidInputError, match="63 MiB"):
+        ds.metadata["other half"] = bytes(40 << 20)
+    assert list(ds.metadata) == ["half"]
+    ds.commit()
+    assert len(ds.version.open().metadata["half"]) == 40 << 20

@@ -77,6 +77,9 @@ def test_indexes(ds: cas.Dataset) -> None:
     for bad in ("a", 1.0, None, (1, 2), True, [0.5], np.zeros((2, 2), int)):
         with pytest.raises(InvalidTypeError):
             column[bad]
+    with pytest.raises(RowNotFoundError):
+        column[range(10**12)]
+    assert column[range(-3, 0)].tolist() == [7, 8, 9]
     with pytest.raises(InvalidInputError, match="mask of 3"):
         column[np.array([True, False, True])]
 

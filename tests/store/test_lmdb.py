@@ -14,7 +14,7 @@ import lmdb
 import pytest
 
 import cas
-from cas.errors import CorruptedError, ReadOnlyError, StoreExistsError, StoreNotFoundError
+from cas.errors import CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
 from cas.hashing import hash_chunk
 from cas.store import environment
 from cas.store.contract import REFS, Transaction
