@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cas import errors, types
+    from cas.dataset.branches import Branch, Branches, BranchesView, BranchView
     from cas.dataset.column import Column, ReadOnlyColumn
     from cas.dataset.dataset import Dataset
     from cas.dataset.future import Future
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Branch",
+    "BranchView",
+    "Branches",
+    "BranchesView",
     "Column",
     "Dataset",
     "Future",
@@ -61,6 +66,7 @@ __all__ = [
 
 # Names are imported when they are first used (PEP 562), so that `import cas` itself costs next to nothing.
 _MODULES = {
+    "dataset.branches": ("Branch", "BranchView", "Branches", "BranchesView"),
     "dataset.column": ("Column", "ReadOnlyColumn"),
     "dataset.dataset": ("Dataset",),
     "dataset.future": ("Future",),

@@ -136,6 +136,10 @@ def test_no_file_is_named_for_nothing() -> None:
 
 def test_exported_names() -> None:
     assert cas.__all__ == [
+        "Branch",
+        "BranchView",
+        "Branches",
+        "BranchesView",
         "Column",
         "Dataset",
         "Future",

@@ -8,7 +8,8 @@ import click
 
 from cas.cli.opened import SHORT_DIGITS, open_store, open_version, refuse_revision
 from cas.cli.output import format_time, json_option, print_json, print_table, printable
-from cas.dataset.tags import Tag, Tags, TagsView, TagView, create_tag
+from cas.dataset.refs import create_ref
+from cas.dataset.tags import Tag, Tags, TagsView, TagView
 
 
 @click.command("tag", epilog="Example: cas tag lake/photos@main~1 v0.9 -m 'as published'")
@@ -57,7 +58,7 @@ def _list(url: str, as_json: bool) -> None:
 def _create(url: str, name: str, message: str, as_json: bool) -> None:
     with open_version(url, read_only=False) as opened:
         hash_ = bytes.fromhex(opened.version.id)
-        name, ref = create_tag(opened.repository, opened.dataset, name, hash_, message)
+        name, ref = create_ref(opened.repository, opened.dataset, Tag, name, hash_, message)
         tag = TagView(opened.repository, opened.dataset, opened.location.name, name, ref)
         _tell(tag, f"Tagged version {tag.version.id[:SHORT_DIGITS]} as {name}", as_json)
 

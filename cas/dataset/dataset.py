@@ -14,6 +14,7 @@ from cas.codec import cbor
 from cas.codec.values import encode_values, is_one_value
 from cas.dataset.abandoned import Holder, keep, keep_left, watch
 from cas.dataset.batch import Batch, encode_batch, encode_batches, is_of
+from cas.dataset.branches import Branch, Branches
 from cas.dataset.column import Column
 from cas.dataset.draft import Draft, RowEdit, runs_of
 from cas.dataset.future import Future
@@ -21,9 +22,10 @@ from cas.dataset.history import History, Version
 from cas.dataset.indexing import select
 from cas.dataset.metadata import Metadata
 from cas.dataset.readable import Readable
+from cas.dataset.refs import create_ref
 from cas.dataset.rows import Row, RowRange
 from cas.dataset.state import State
-from cas.dataset.tags import Tag, Tags, create_tag
+from cas.dataset.tags import Tag, Tags
 from cas.errors import (
     BranchNotFoundError,
     ColumnExistsError,
@@ -163,6 +165,12 @@ class Dataset(Readable):
         """The tags of the dataset."""
         self._check_open()
         return Tags(self._repository, self._dataset, self._name)
+
+    @property
+    def branches(self) -> Branches:
+        """The branches of the dataset."""
+        self._check_open()
+        return Branches(self._repository, self._dataset, self._name)
 
     @property
     def metadata(self) -> Metadata:
@@ -367,14 +375,27 @@ class Dataset(Readable):
 
     def tag(self, name: str, message: str | None = None, version: str | Version | None = None) -> Tag:
         """Names a version for good, durable at once; without ``version`` the current one."""
+        hash_ = self._committed(version, f"tag {name!r}")
+        name, ref = create_ref(self._repository, self._dataset, Tag, name, hash_, message or "")
+        return Tag(self._repository, self._dataset, self._name, name, ref)
+
+    def branch(self, name: str, version: str | Version | None = None) -> Branch:
+        """Makes a branch at a version, durable at once; without ``version`` at the current one.
+
+        It begins with the metadata of that version. ``open()`` of the result opens it for writing.
+        """
+        hash_ = self._committed(version, f"branch {name!r}")
+        name, ref = create_ref(self._repository, self._dataset, Branch, name, hash_)
+        return Branch(self._repository, self._dataset, self._name, name, ref)
+
+    def _committed(self, version: str | Version | None, what: str) -> bytes:
+        """The version named, or the current one, if nothing is staged on it."""
         with self._lock:
             if version is None and self._draft.changed:
                 raise UncommittedChangesError(
-                    f"there are uncommitted changes, which tag {name!r} would not hold; commit first, or name a version"
+                    f"there are uncommitted changes, which {what} would not hold; commit first, or name a version"
                 )
-            hash_ = self._draft.base if version is None else self._resolve(version)
-        name, ref = create_tag(self._repository, self._dataset, name, hash_, message or "")
-        return Tag(self._repository, self._dataset, self._name, name, ref)
+            return self._draft.base if version is None else self._resolve(version)
 
     def _resolve(self, version: str | Version) -> bytes:
         revision = version.id if isinstance(version, Version) else version

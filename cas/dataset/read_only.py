@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Final, Self
 
+from cas.dataset.branches import BranchesView
 from cas.dataset.history import History, Version
 from cas.dataset.metadata import ReadOnlyMetadata
 from cas.dataset.readable import Readable
@@ -64,6 +65,12 @@ class ReadOnlyDataset(Readable):
         """The tags of the dataset."""
         self._check_open()
         return TagsView(self._repository, self._dataset, self._name)
+
+    @property
+    def branches(self) -> BranchesView:
+        """The branches of the dataset."""
+        self._check_open()
+        return BranchesView(self._repository, self._dataset, self._name)
 
     @property
     def metadata(self) -> ReadOnlyMetadata:

@@ -100,6 +100,27 @@ def ancestors_at(view: View, version: bytes, depths: Iterable[int]) -> Iterator[
         yield version, entry
 
 
+def is_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
+    """Whether a version is another one or comes before it, through any parents.
+
+    Cost: a logarithmic number of look-ups where it is one along first parents; otherwise one for each version between
+    the two by generation.
+    """
+    entry, last = get_entry(view, version), get_entry(view, descendant)
+    if last.depth >= entry.depth and ancestor_at(view, descendant, entry.depth) == version:
+        return True
+    waiting, seen = [descendant], {descendant}
+    while waiting:
+        found = waiting.pop()
+        if found == version:
+            return True
+        for parent in get_entry(view, found).parents:
+            if parent not in seen and get_entry(view, parent).generation >= entry.generation:
+                seen.add(parent)
+                waiting.append(parent)
+    return False
+
+
 def _out_of_order(version: bytes) -> CorruptedError:
     name = version.hex()
     return CorruptedError(f"the table of versions does not fit together at version {name}", blob=name)

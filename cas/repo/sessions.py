@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 from dataclasses import dataclass, field
@@ -78,6 +79,13 @@ def remove_session(txn: Transaction, dataset: bytes, id_: bytes) -> None:
 def read_sessions(view: View, dataset: bytes) -> dict[bytes, Session]:
     """Returns the sessions of a dataset by id."""
     return {key[len(dataset) :]: _decode(data) for key, data in view.scan(SESSIONS, dataset)}
+
+
+def rename_branch_of_sessions(txn: Transaction, dataset: bytes, old: str, new: str) -> None:
+    """Tells the sessions of a branch its new name."""
+    for id_, session in read_sessions(txn, dataset).items():
+        if session.branch == old:
+            put_session(txn, dataset, id_, dataclasses.replace(session, branch=new))
 
 
 def _decode(data: bytes) -> Session:

@@ -22,6 +22,7 @@ WRITING = {
         "add_column",
         "adopt",
         "append",
+        "branch",
         "branch_name",
         "commit",
         "commit_async",

@@ -1,0 +1,38 @@
+"""The live metadata of a branch: begun from a version, moved with a new name, removed with the branch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cas.history.records import Payload
+from cas.repo.metadata import move_mappings, put_value, read_snapshot, scope_key
+from cas.repo.repository import Repository
+from cas.store.contract import Transaction
+
+
+def begin_metadata(txn: Transaction, repository: Repository, dataset: bytes, version: bytes, branch: str) -> None:
+    """Gives a new branch the metadata of the version that it begins at."""
+    remove_metadata(txn, repository, dataset, version, branch)
+    for column, payload in _payloads(repository, version):
+        scope = scope_key(dataset, branch, column)
+        for key, value in read_snapshot(payload, repository.nodes).items():
+            put_value(txn, scope, key, value)
+
+
+def move_metadata(txn: Transaction, repository: Repository, dataset: bytes, version: bytes, old: str, new: str) -> None:
+    """Moves the metadata of a branch, whose last version is given, to another name."""
+    columns = [column for column, _ in _payloads(repository, version)]
+    moves = {scope_key(dataset, new, column): scope_key(dataset, old, column) for column in columns}
+    move_mappings(txn, moves, [])
+
+
+def remove_metadata(txn: Transaction, repository: Repository, dataset: bytes, version: bytes, branch: str) -> None:
+    """Removes the metadata of a branch whose last version is given."""
+    move_mappings(txn, {}, [scope_key(dataset, branch, column) for column, _ in _payloads(repository, version)])
+
+
+def _payloads(repository: Repository, version: bytes) -> Iterator[tuple[str | None, Payload]]:
+    tree = repository.tree(repository.version(version).tree)
+    yield None, tree.metadata
+    for column in tree.columns:
+        yield column.name, column.metadata
