@@ -11,7 +11,7 @@ import numpy as np
 from cas.codec.values import Streams, decode_values
 from cas.dataset.indexing import check_row, select
 from cas.errors import InvalidTypeError
-from cas.types import DATA, Array, Nullable, Type
+from cas.types import DATA, Type
 
 if TYPE_CHECKING:
     from cas.dataset.dataset import Dataset
@@ -42,16 +42,13 @@ class ReadOnlyColumn:
 
     @property
     def dtype(self) -> np.dtype[Any] | None:
-        """The NumPy dtype of the values, or None where they are not numbers."""
-        type_ = self.type.of if isinstance(self.type, Nullable) else self.type
-        name = getattr(type_, "dtype", None)
-        return None if name is None else np.dtype(name)
+        """The NumPy dtype of the values, or None where they are no arrays of one dtype."""
+        return self.type.numpy_dtype
 
     @property
     def shape(self) -> tuple[int | None, ...]:
         """The rows, and the shape of a row with None where it is free."""
-        type_ = self.type.of if isinstance(self.type, Nullable) else self.type
-        return (len(self), *(type_.shape if isinstance(type_, Array) else ()))
+        return (len(self), *self.type.row_shape)
 
     @property
     def metadata(self) -> Metadata | ReadOnlyMetadata:
