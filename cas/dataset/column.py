@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cas.codec.values import Streams, decode_values
+from cas.codec.values import Streams, decode_values, single_values
 from cas.dataset.indexing import check_row, select
 from cas.errors import InvalidTypeError
 from cas.types import DATA, Type
@@ -61,7 +61,8 @@ class ReadOnlyColumn:
     def __getitem__(self, index: Any) -> Any:
         selected = select(index, len(self))
         if isinstance(selected, int):
-            return self._decode(self._dataset._read_rows(self._name, selected, selected + 1))[0]
+            values = self._decode(self._dataset._read_rows(self._name, selected, selected + 1))
+            return single_values(self.type, values)[0]
         if isinstance(selected, range):
             if selected.step == 1:
                 return self._decode(self._dataset._read_rows(self._name, selected.start, selected.stop))
@@ -73,7 +74,7 @@ class ReadOnlyColumn:
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):
-            yield from self[start : start + 256]
+            yield from single_values(self.type, self[start : start + 256])
 
     def bytes(self, row: int) -> builtins.bytes:
         """Returns the stored bytes of a row: of an image the encoded file, of an array its elements in C order."""
