@@ -23,9 +23,8 @@ def encode_fixed(dtype: str, shape: Shape, values: object, column: str) -> Rows:
     """Returns fixed rows of arrays of one shape."""
     try:
         array = exact_array(values, dtype, column)
-    except InvalidInputError as error:
-        if error.row is None:
-            _blame_shape(dtype, shape, values, column)
+    except InvalidInputError:
+        _blame_row(dtype, shape, values, column)
         raise
     if array.size == 0 and array.shape[:1] == (0,):
         array = array.reshape(0, *shape)
@@ -38,8 +37,8 @@ def encode_fixed(dtype: str, shape: Shape, values: object, column: str) -> Rows:
     return fixed_rows(array, array.dtype.itemsize * math.prod(shape))
 
 
-def _blame_shape(dtype: str, shape: Shape, values: object, column: str) -> None:
-    """Raises for the first row that is no array of the shape."""
+def _blame_row(dtype: str, shape: Shape, values: object, column: str) -> None:
+    """Raises for the first row that is no array of the shape: of uneven lists NumPy tells only that they are."""
     if isinstance(values, (list, tuple)):
         for row, value in enumerate(values):
             given = exact_row(value, dtype, column, row).shape

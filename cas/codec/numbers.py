@@ -82,6 +82,7 @@ def check_bools(data: Rows) -> None:
         raise CorruptedError("a row that is true or false holds neither 1 nor 0")
 
 
+_SCALES: Final = "float8_e8m0fnu"
 _KIND_NAMES: Final = {"b": "b", "i": "iuf", "u": "iuf", "f": "iuf", "c": "iufc"}
 
 
@@ -185,6 +186,10 @@ def _from_objects(values: Any, target: np.dtype[Any], column: str) -> NDArray[An
 
 def _check_kind(value: Any, target: np.dtype[Any], column: str, row: int) -> None:
     kind = _kind(target)
+    if isinstance(value, (list, tuple)):
+        raise refused(
+            InvalidTypeError, column, row, f"{shown(value)} stands in place of a number; lists must be nested evenly"
+        )
     known = isinstance(value, _PYTHON_KINDS[kind]) or (kind in "fc" and _is_ml_float(value))
     if not known or (isinstance(value, bool) and kind != "b"):
         raise refused(InvalidTypeError, column, row, f"{shown(value)} does not fit {target.name}")
@@ -223,7 +228,7 @@ def _ml_floats(flat: list[Any], target: np.dtype[Any], column: str, width: int) 
     wide = np.array([_wide(value, target, column, number // width) for number, value in enumerate(flat)], np.float64)
     rounded = np.array([isinstance(value, float) for value in flat], np.bool_)
     with np.errstate(all="ignore"):
-        converted = _rounded_to_odd(wide).astype(target)
+        converted = _rounded_to_odd(_above_smallest(wide) if target.name == _SCALES else wide).astype(target)
         back = converted.astype(np.float64)
         # Without infinity, zero, a sign of zero or negative numbers, a dtype gives NaN or another number instead.
         good = (np.isinf(back) <= np.isinf(wide)) & (np.isnan(back) <= np.isnan(wide))
@@ -247,6 +252,12 @@ def _wide(value: Any, target: np.dtype[Any], column: str, row: int) -> float:
     if isinstance(value, (int, np.integer)) and wide != int(value):
         raise refused(InvalidInputError, column, row, f"{shown(value)} does not fit {target.name} exactly")
     return wide
+
+
+def _above_smallest(wide: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rounds what is below the second of the powers of two, which ml_dtypes 0.5 and 0.6 round up, always."""
+    second = 2.0**-126
+    return np.where((wide > 0) & (wide < second), np.where(wide < 0.75 * second, second / 2, second), wide)
 
 
 def _rounded_to_odd(wide: NDArray[np.float64]) -> NDArray[np.float32]:
