@@ -195,11 +195,16 @@ def from_record(record: object) -> Type:
     >>> str(from_record({"name": "nullable", "of": {"name": "datetime", "unit": "ms"}}))
     'datetime[ms]?'
     """
+    depth, inner = 0, record
+    while isinstance(inner, dict) and depth <= 2 * _MAX_DEPTH + 2:
+        depth, inner = depth + 1, inner.get("of")
+    if depth > 2 * _MAX_DEPTH + 2:
+        raise UnsupportedError(f"the schema nests types more than {2 * _MAX_DEPTH + 2} deep")
     if not isinstance(record, dict) or not isinstance(record.get("name"), str):
         raise UnsupportedError(f"the schema holds {record!r} where a type was expected")
     try:
         type_ = _parse(**record)
-    except (TypeError, CasError, RecursionError) as error:
+    except (TypeError, CasError) as error:
         raise UnsupportedError(f"column type {_shown(record)} cannot be read: {error}") from error
     if type_ is None:
         raise UnsupportedError(f"column type {_shown(record)} is unknown to this version; install a newer one")
