@@ -177,6 +177,12 @@ def _from_objects(values: Any, target: np.dtype[Any], column: str) -> NDArray[An
             return np.array(flat, target).reshape(objects.shape)
         except OverflowError:
             pass  # found again below, with its row
+    if kinds == {float} and target.kind == "f" and target.name not in ML_DTYPES:
+        wide = np.array(flat, np.float64)
+        with np.errstate(over="ignore"):
+            rounded = wide.astype(target)
+        if (np.isfinite(rounded) == np.isfinite(wide)).all():
+            return rounded.reshape(objects.shape)
     width = max(1, len(flat) // max(1, len(objects))) if objects.ndim else 1
     if target.name in ML_DTYPES:
         return _ml_floats(flat, target, column, width).reshape(objects.shape)

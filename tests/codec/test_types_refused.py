@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+from typed_values import plain
 
 from cas import types
 from cas.codec.values import decode_values, encode_values, is_one_value, single_values
@@ -297,6 +298,15 @@ def test_sequences_of_unlike_rows_keep_their_order() -> None:
     tables = [np.ones((2, 1, 2), np.uint8), [], np.zeros((1, 3, 1), np.uint8)]
     shapes = [[item.shape for item in row] for row in reads(Sequence(Array("uint8", (None, None))), tables)]
     assert shapes == [[(1, 2), (1, 2)], [], [(3, 1)]]
+
+
+def test_sequences_of_small_and_of_large_items() -> None:
+    for size in (0, 1, 300, 5000):
+        for count in (1, 3, 40):
+            values = [[bytes([row, item]) * size for item in range(row % 4)] for row in range(count)]
+            assert reads(Sequence("bytes"), values) == values
+            numbers = [np.arange(row % 3 * size, dtype=np.int16) for row in range(count)]
+            assert plain(reads(Sequence("int16"), numbers)) == plain(numbers)
 
 
 def test_rows_of_a_sequence_own_their_memory() -> None:
