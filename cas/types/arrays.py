@@ -112,6 +112,10 @@ class Array(Type):
         return f"{self.dtype}[{sizes}]"
 
 
+# An argument, and what it was afterwards; the class body has room for one of the two.
+Array.dimensions = property(lambda self: len(self.shape))  # type: ignore[attr-defined]
+
+
 def _shape(given: object, dimensions: object) -> tuple[int | None, ...]:
     axes = _size(dimensions)
     if axes is not None and not 0 <= axes <= 64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import struct
 import subprocess
 import sys
@@ -226,6 +227,8 @@ def test_arguments_of_arrays() -> None:
     assert Array(types.Float32(), (2,)) == Array("float32", [2]) == Array(np.float32, (np.int64(2),))  # type: ignore[arg-type]
     assert Array("uint8", dimensions=3) == Array("uint8", (None, None, None)) == Array("uint8", None, 3)
     assert Array("uint8", (2, None), dimensions=2).shape == (2, None)
+    assert Array("uint8", (2, None)).dimensions == 2
+    assert dataclasses.replace(Array("uint8", (2, None)), dtype="int8") == Array("int8", (2, None))
     assert BoundingBox(format="XYWH") == BoundingBox("float32", "tlwh") == BoundingBox(format="ltwh")
     assert BoundingBox(format="tlbr").format == "ltrb"
     assert BoundingBox(format="CXCYWH", bbox_type="Pixel").to_record()["bbox_type"] == "pixel"
