@@ -148,11 +148,9 @@ def unframe_items(rows: Rows, row_bytes: int | None) -> tuple[Rows, Ints]:
     is_end[np.cumsum(numbers) - numbers + np.arange(rows.count)] = False
     ends = words.view("<u8")[is_end]
     bodies = lengths - heads
-    if (ends > np.repeat(bodies, numbers).astype(np.uint64)).any():
-        raise CorruptedError("an item of a sequence ends after the sequence")
     begins = np.cumsum(bodies) - bodies
     absolute = ends.astype(np.int64) + np.repeat(begins, numbers)
-    # Items end in order, the last one with the row; a row without items has no body.
+    # Items end in order, the last one with the row, so none ends outside of it; a row without items has no body.
     if (np.diff(absolute, prepend=0) < 0).any() or not _ends_meet(absolute, numbers, begins + bodies, begins):
         raise CorruptedError("the items of a sequence do not fit its bytes")
     return Rows.varying(body, absolute), numbers

@@ -292,6 +292,9 @@ def test_webp_keeps_colours_below_full_transparency() -> None:
 def test_sequences_of_unlike_rows_keep_their_order() -> None:
     values = [np.array([1], np.int16), [2, 3], np.array([], np.float64), np.array([4, 5]), (), range(6, 8)]
     assert [row.tolist() for row in reads(Sequence("int64"), values)] == [[1], [2, 3], [], [4, 5], [], [6, 7]]
+    values = [[1], np.array([2, 3, 4]), [5]]
+    assert [row.tolist() for row in reads(Sequence("int8"), values)] == [[1], [2, 3, 4], [5]]
+    assert reads(Sequence("text"), [["a"], np.array(["b", "c", "d"]), ["e"]]) == [["a"], ["b", "c", "d"], ["e"]]
     assert [row.tolist() for row in reads(Sequence("int8"), np.array([[1, 2], [3, 4]]))] == [[1, 2], [3, 4]]
     words = [np.array(["a", "bc"]), ["d"], np.array([], object)]
     assert reads(Sequence("text"), words) == [["a", "bc"], ["d"], []]
