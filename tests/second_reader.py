@@ -5,6 +5,7 @@ plain on purpose; the numbers in headings are the sections of the document.
 """
 
 import itertools
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ NODE_LIMIT, RECORD_LIMIT = 12_296, 64 * 2**20
 ELEMENTS = {"bool": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "float16": "e", "float32": "f"}
 ELEMENTS |= {"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q", "float64": "d"}
 ELEMENTS |= {"complex64": "ff", "complex128": "dd"}
+BYTE_FLOATS = {"e4m3fn": (4, 3, 7), "e4m3fnuz": (4, 3, 8), "e5m2": (5, 2, 15), "e5m2fnuz": (5, 2, 16)}
+PIXELS = ("raw_image", "segment_mask", "binary_mask")
 Child = tuple[bytes, int, int]  # hash, rows, payload bytes
 
 
@@ -182,8 +185,30 @@ def parse_record(record: bytes) -> Any:
     return value
 
 
+def byte_float(form: str, byte: int) -> float:
+    """A float of one byte."""
+    if form == "e8m0fnu":
+        return math.nan if byte == 0xFF else 2.0 ** (byte - 127)
+    exponent_bits, mantissa_bits, bias = BYTE_FLOATS[form]
+    exponent = byte >> mantissa_bits & (2**exponent_bits - 1)
+    mantissa = byte & (2**mantissa_bits - 1)
+    if (form.endswith("fnuz") and byte == 0x80) or (form.endswith("fn") and byte & 0x7F == 0x7F):
+        return math.nan
+    if form == "e5m2" and exponent == 2**exponent_bits - 1:
+        size = math.nan if mantissa else math.inf
+    elif exponent:
+        size = (2**mantissa_bits + mantissa) * 2.0 ** (exponent - bias - mantissa_bits)
+    else:
+        size = mantissa * 2.0 ** (1 - bias - mantissa_bits)
+    return math.copysign(size, -1 if byte & 0x80 else 1)
+
+
 def element_decoder(dtype: str) -> tuple[int, Callable[[bytes], list[Any]]]:
     """The size of one element of a dtype, and a function from bytes to a flat list of elements."""
+    if dtype == "bfloat16":
+        return 2, lambda data: [struct.unpack("<f", b"\0\0" + data[at : at + 2])[0] for at in range(0, len(data), 2)]
+    if dtype.startswith("float8_"):
+        return 1, lambda data: [byte_float(dtype[7:], byte) for byte in data]
     code = ELEMENTS[dtype]
 
     def decode(data: bytes) -> list[Any]:
@@ -220,12 +245,19 @@ def plain_value(value: Any) -> Any:
 
 def layouts_of(kind: dict[str, Any]) -> dict[str, Layout]:
     """The streams of a column type and their layouts."""
-    name, alone = kind["name"], kind.get("dedup") == "row"
+    name, alone = kind["name"], kind.get("dedup") == "row" or kind["name"].endswith("image")
     if name == "nullable":
         return {**layouts_of(kind["of"]), "mask": Layout(1)}
-    if name in ("text", "bytes", "image"):
-        return {"data": Layout(None, alone or name == "image")}
-    dtype, shape = (kind["dtype"], kind["shape"]) if name == "array" else (name, [])
+    if name == "sequence":
+        return {item_stream(stream): Layout(None, layout.alone) for stream, layout in layouts_of(kind["of"]).items()}
+    if name in ("text", "bytes", "image", "dict", "bounding_box"):
+        return {"data": Layout(None, alone)}
+    if name in PIXELS:
+        return {"data": Layout(None, alone), "shape": Layout(24)}
+    if name == "datetime":
+        return {"data": Layout(8)}
+    shape = kind["shape"] if name == "array" else [kind["size"]] if name == "embedding" else []
+    dtype = kind.get("dtype", name)
     if None in shape:
         return {"data": Layout(None, alone), "shape": Layout(8 * len(shape))}
     size = element_decoder(dtype)[0]
@@ -234,15 +266,75 @@ def layouts_of(kind: dict[str, Any]) -> dict[str, Layout]:
     return {"data": Layout(size, alone)}
 
 
+def item_stream(stream: str) -> str:
+    """The stream of a sequence that holds a stream of its items."""
+    return stream if stream == "data" else f"item_{stream}"
+
+
+def items_of(row: bytes, layout: Layout) -> list[bytes]:
+    """The rows of the items of a sequence."""
+    (count,) = struct.unpack_from("<Q", row)
+    if layout.row_size is None:
+        start, ends = 8 + 8 * count, struct.unpack_from(f"<{count}Q", row, 8)
+    else:
+        start, ends = 8, [layout.row_size * (item + 1) for item in range(count)]
+    places = [start, *(start + end for end in ends)]
+    _require(places == sorted(places) and places[-1] == len(row), "sequence")
+    return [row[a:b] for a, b in itertools.pairwise(places)]
+
+
 def decode_value(kind: dict[str, Any], row: dict[str, bytes]) -> Any:
-    """One value of a column from the rows of its streams: a number, str, bytes, nested lists, or None where missing."""
+    """One value of a column from the rows of its streams.
+
+    A number, str, bytes, dict, nested lists, the number of a class, the count of a datetime; None where missing.
+    """
     if kind["name"] == "nullable":
         _require(row["mask"] in (b"\0", b"\1"), "mask")
         return decode_value(kind["of"], row) if row["mask"] == b"\1" else None
+    if kind["name"] == "sequence":
+        layouts = layouts_of(kind["of"])
+        streams = [items_of(row[item_stream(stream)], layout) for stream, layout in layouts.items()]
+        return [decode_value(kind["of"], dict(zip(layouts, item, strict=True))) for item in zip(*streams, strict=True)]
+    if kind["name"] in ("text", "bytes", "image", "dict", "datetime", "class_label"):
+        return decode_plain(kind, row["data"])
+    return decode_array(kind, row)
+
+
+def decode_plain(kind: dict[str, Any], data: bytes) -> Any:
+    """The value of a row of one stream that holds no array."""
     if kind["name"] == "text":
-        return row["data"].decode("utf-8")
-    if kind["name"] in ("bytes", "image"):
-        return row["data"]
+        return data.decode("utf-8")
+    if kind["name"] == "dict":
+        value = plain_value(parse_record(data))
+        _require(isinstance(value, dict), "dict")
+        return value
+    if kind["name"] == "datetime":
+        (count,) = struct.unpack("<q", data)
+        second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind["unit"]]
+        years_fit = -62_135_596_800 * second <= count < 253_402_300_800 * second
+        _require(count != -(2**63) if kind["unit"] == "ns" else years_fit, "datetime")
+        return count
+    if kind["name"] == "class_label":
+        (code,) = element_decoder(kind["dtype"])[1](data)
+        _require(code < len(kind["names"]), "class")
+        return code
+    return data
+
+
+def decode_array(kind: dict[str, Any], row: dict[str, bytes]) -> Any:
+    """The elements of a row as nested lists; a number where there are no axes."""
+    if kind["name"] in PIXELS:
+        *plane, channels = struct.unpack("<QQQ", row["shape"])
+        shape = [*plane, channels] if channels else plane
+        elements = element_decoder(kind.get("dtype", "bool"))[1](row["data"])
+        _require(len(elements) == math.prod(shape), "pixels")
+        return nested(elements, shape)
+    if kind["name"] == "bounding_box":
+        numbers = element_decoder(kind["dtype"])[1](row["data"])
+        _require(len(numbers) % 4 == 0, "boxes")
+        return nested(numbers, [len(numbers) // 4, 4])
+    if kind["name"] == "embedding":
+        return element_decoder(kind["dtype"])[1](row["data"])
     if kind["name"] != "array":
         return element_decoder(kind["name"])[1](row["data"])[0]
     shape = [size for (size,) in struct.iter_unpack("<Q", row["shape"])] if "shape" in row else kind["shape"]

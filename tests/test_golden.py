@@ -1,10 +1,16 @@
 """Hashes of each kind of object, written down: a change of one of them is a change of the stored format."""
 
+import datetime as dt
+from typing import Any
+
 import numpy as np
 import pytest
+from pictures import png
 from workbench import Workbench
 
 from cas import types
+from cas.codec.cbor import encode
+from cas.codec.values import encode_values
 from cas.hashing import Kind, hash_blob, hash_chunk
 from cas.history.records import ColumnRecord, TreeRecord, VersionRecord, encode_tree, encode_version
 from cas.history.row_map import RowMap
@@ -64,6 +70,64 @@ STREAMS = {
     "texts": ("38b6cdda4e03fccd30bdf2bec953de6fb6a668f17fcbbe4b472976c2c16db65c", 1_488_541),
     "texts alone": ("04d8be862063038c9b99a8d34df9c21f0cfdbe76bb72e4232e9a443a8371187c", 1_088_541),
 }
+
+VALUES: dict[str, tuple[Any, Any]] = {
+    "int32": (types.Int32, [1, -1]),
+    "text": (types.Text(), ["a", "é"]),
+    "bytes": (types.Bytes(), [b"", b"\0"]),
+    "array": (types.Array("float32", (2,)), [[0.5, -0.0]]),
+    "free array": (types.Array("uint8", (None, 2)), [[[1, 2]], [[3, 4], [5, 6]]]),
+    "nullable": (types.Nullable(types.Int16), [None, -2]),
+    "image": (types.Image(), [png(1)]),
+    "bfloat16": (types.BFloat16, [1.5, -2.0]),
+    "embedding": (types.Embedding(2), [[1.0, 2.0]]),
+    "boxes": (types.BoundingBox("uint16", "ltrb"), [[[1, 2, 3, 4]], []]),
+    "segment mask": (types.SegmentMask(), [[[1, 2, 3]], [[[1], [2]]]]),
+    "binary mask": (types.BinaryMask(), [[[True, False]]]),
+    "raw image": (types.Image("uint16", None), [[[1, 2], [3, 4]]]),
+    "jpeg image": (types.Image(sample_compression="jpg"), [png(2)]),
+    "class label": (types.ClassLabel(["cat", "dog"]), ["dog", 0]),
+    "datetime": (types.DateTime("ms"), [dt.datetime(2026, 11, 1, tzinfo=dt.UTC)]),
+    "dict": (types.Dict(), [{"b": 1, "a": [None, 0.5]}, {}]),
+    "sequence of text": (types.Sequence("text"), [["a", "bc"], []]),
+    "sequence of numbers": (types.Sequence("int16"), [[1, 2], [3]]),
+    "missing sequence": (types.Nullable(types.Sequence(types.Nullable("int8"))), [[1, None], None]),
+}
+VALUE_HASHES = {
+    "int32": "32aec3ab9b0de319",
+    "text": "ea0294cee8be1679",
+    "bytes": "dae62692466e880b",
+    "array": "ad84e42f660eafbb",
+    "free array": "2359f5a560cd8f3c",
+    "nullable": "71570189f52a1cce",
+    "image": "b7a1d28f2195fce6",
+    "bfloat16": "b3ab8a66687ccec9",
+    "embedding": "57ca9e9b56d29711",
+    "boxes": "64fe5d30158f8f05",
+    "segment mask": "d08f41e350ebe8c4",
+    "binary mask": "919a1f9f9ab21cbc",
+    "raw image": "dcbfd6fec5f6091f",
+    "jpeg image": "03a679893330fe2d",
+    "class label": "dcba6b0c6be68928",
+    "datetime": "81d1801f1c1573b3",
+    "dict": "b7aa7378b8f66e7c",
+    "sequence of text": "90f1ca7063e7e0a7",
+    "sequence of numbers": "77ffaf44565d7eec",
+    "missing sequence": "98ef7c6267cb2aa6",
+}
+
+
+def value_payload(name: str) -> bytes:
+    """The record of a type, and the rows of each stream, lengths first."""
+    type_, values = VALUES[name]
+    streams = encode_values(type_, values, name)
+    rows = {stream: [bytes(row) for row in rows] for stream, rows in streams.items()}
+    return encode({"type": type_.to_record(), "rows": rows})
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_types_and_their_rows(name: str) -> None:
+    assert hash_chunk(value_payload(name)).hex()[:16] == VALUE_HASHES[name]
 
 
 @pytest.mark.parametrize("name", PAYLOADS)

@@ -16,7 +16,7 @@ from cas.dataset.read_only import ReadOnlyDataset
 from cas.dataset.summary import format_bytes
 from cas.errors import InvalidInputError
 from cas.repo.duplicates import DuplicateGroup, Duplicates, find_duplicates
-from cas.types import Image, Nullable
+from cas.types import DATA, MASK, SHAPE, Image, Nullable
 
 _GROUPS = 20
 
@@ -48,6 +48,7 @@ def command(
         raise click.UsageError("--json and --delete-list - both print; write the list to a file")
     with open_version(url) as opened, opened.version.open() as dataset:
         column = column or _image_column(dataset)
+        _check_comparable(dataset, column)
         found = find_duplicates(opened.repository, opened.tree, column)
         if delete_list is not None:
             write_delete_list(dataset, found, delete_list, null=null)
@@ -57,6 +58,17 @@ def command(
             print_json(_facts(opened, dataset, column, found, limit))
         else:
             _print(dataset, found, _GROUPS if limit is None else limit)
+
+
+def _check_comparable(dataset: ReadOnlyDataset, column: str) -> None:
+    """Refuses sequences whose items have shapes or may be missing, for rows are compared by their data alone."""
+    type_ = dataset.schema.get(column)
+    if type_ is not None and not type_.layouts().keys() <= {DATA, SHAPE, MASK}:
+        raise InvalidInputError(
+            f"the rows of column {column!r} of type {type_} cannot be compared: its items have shapes of their own, or "
+            f"may be missing",
+            column=column,
+        )
 
 
 def _image_column(dataset: ReadOnlyDataset) -> str:

@@ -46,6 +46,10 @@ def to_json(value: Any) -> Any:
     {'hash': '3f', 'values': [1.5, 'inf']}
     """
     match value:
+        case np.datetime64():
+            return _format_datetime64(value)
+        case np.ndarray() if value.dtype.kind == "M":
+            return [to_json(item) for item in value]
         case np.ndarray() | np.generic():
             return to_json(value.tolist())
         case Mapping():
@@ -61,6 +65,14 @@ def to_json(value: Any) -> Any:
         case float() if not math.isfinite(value):
             return str(value)
     return value
+
+
+def _format_datetime64(time: np.datetime64) -> str:
+    """A time in UTC as ISO 8601, as an aware datetime gives it; with nanoseconds where it has them."""
+    if np.datetime_data(time.dtype)[0] == "ns":
+        return f"{np.datetime_as_string(time)}+00:00"
+    moment: dt.datetime = time.astype("M8[us]").item()
+    return moment.replace(tzinfo=dt.UTC).isoformat()
 
 
 def format_time(time: dt.datetime, timespec: str = "seconds") -> str:

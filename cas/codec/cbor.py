@@ -9,7 +9,7 @@ import cbor2
 import numpy as np
 
 from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
-from cas.types import NUMPY_DTYPES, numpy_dtype
+from cas.types import DTYPES, numpy_dtype
 
 MAX_DEPTH: Final = 64
 _OBJECT_TAG: Final = 27
@@ -107,7 +107,7 @@ def _checked_text(text: str) -> str:
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
-    if dtype.name not in NUMPY_DTYPES:
+    if dtype.name not in DTYPES:
         raise InvalidTypeError(f"NumPy dtype {dtype} cannot be stored; expected a number or bool dtype")
     return dtype.name
 

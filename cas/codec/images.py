@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 from cas.codec.image_format import NotAnImageError, image_format
 from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
 from cas.hashing import Bytes
+
+# Those whose arrays of pixels are grey, grey and alpha, or red, green, blue and alpha, as a decoded file gives them.
+_PIXEL_MODES: Final = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I", "F")
+
+
+_WEBP_SIDE: Final = 16_383
 
 
 def _pillow() -> ModuleType:
@@ -33,17 +39,42 @@ def decode_image(data: Bytes) -> NDArray[Any]:
     pillow = _pillow()
     try:
         with pillow.open(io.BytesIO(data)) as image:
-            if image.mode == "P":
-                image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-            return np.asarray(image)
+            return _pixels(image)
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
         raise InvalidInputError(f"the image cannot be decoded: {error}; its bytes are in Column.bytes") from error
 
 
-def encode_image(value: object) -> Bytes:
-    """Returns the encoded form of an image: bytes as they are, an array of pixels as PNG.
+def is_pillow_image(value: object) -> bool:
+    """Tells whether a value is an image of Pillow, without importing it."""
+    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
 
-    Raises :class:`~cas.errors.InvalidInputError` for bytes that are no image, and for arrays that PNG does not hold
+
+def pixels_of(value: Any) -> Any:
+    """Returns the array of pixels of an image of Pillow, as :func:`decode_image` would; other values as they are."""
+    if not is_pillow_image(value):
+        return value
+    if value.mode not in _PIXEL_MODES:
+        raise InvalidInputError(
+            f"an image of Pillow's mode {value.mode} has no array of pixels that says its colours; "
+            f'convert it first, as with image.convert("RGB")'
+        )
+    try:
+        return _pixels(value)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InvalidInputError(f"the image cannot be decoded: {error}") from error
+
+
+def _pixels(image: Any) -> NDArray[Any]:
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    return np.asarray(image)
+
+
+def encode_image(value: object, compression: str = "png") -> Bytes:
+    """Returns the encoded form of an image: bytes as they are, pixels without loss as ``compression`` says.
+
+    ``png`` and ``webp`` encode an array or an image of Pillow; ``jpeg`` refuses them. Raises
+    :class:`~cas.errors.InvalidInputError` for bytes that are no image, and for arrays that the format does not hold
     exactly.
     """
     if isinstance(value, memoryview):
@@ -54,10 +85,20 @@ def encode_image(value: object) -> Bytes:
         except NotAnImageError as error:
             raise InvalidInputError(f"the bytes are not an encoded image: {error}") from None
         return value
+    value = pixels_of(value)
     if not isinstance(value, np.ndarray):
         raise InvalidTypeError(
             f"an image is given as {type(value).__name__}; expected encoded bytes or an array of pixels"
         )
+    if compression == "jpeg":
+        raise InvalidInputError(
+            "an array of pixels would not read back from JPEG as it was; give the bytes of the encoded image, or use "
+            "an image column with sample_compression png, webp or None"
+        )
+    return _encode_webp(value) if compression == "webp" else _encode_png(value)
+
+
+def _encode_png(value: NDArray[Any]) -> bytes:
     channels = value.shape[2] if value.ndim == 3 else 1
     if value.dtype not in (np.uint8, np.uint16, np.bool_) or value.ndim not in (2, 3) or channels not in (1, 2, 3, 4):
         raise InvalidInputError(
@@ -71,4 +112,23 @@ def encode_image(value: object) -> Bytes:
     pixels = value[:, :, 0] if value.ndim == 3 and channels == 1 else value
     buffer = io.BytesIO()
     _pillow().fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _encode_webp(value: NDArray[Any]) -> bytes:
+    """The lossless form; it is decoded again, for WebP has no grey pixels and no large images."""
+    colours = value.ndim == 3 and value.shape[2] in (3, 4)
+    if not colours or value.dtype != np.uint8 or 0 in value.shape or max(value.shape) > _WEBP_SIDE:
+        raise InvalidInputError(
+            f"a {value.dtype} array of shape {value.shape} has no exact WebP form; expected uint8 pixels of shape "
+            f"(height, width, 3 or 4), of at most {_WEBP_SIDE} in height and width"
+        )
+    buffer = io.BytesIO()
+    image = _pillow().fromarray(value)
+    try:
+        image.save(buffer, "WEBP", lossless=True, exact=True)
+    except (KeyError, OSError, ValueError) as error:
+        raise UnsupportedError(f"this Pillow does not write WebP: {error}; install one that does") from error
+    if not np.array_equal(decode_image(buffer.getvalue()), value):
+        raise InvalidInputError("the array does not read back from WebP as it was; use sample_compression png or None")
     return buffer.getvalue()

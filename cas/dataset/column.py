@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cas.codec.values import Streams, decode_values
+from cas.codec.values import Streams, decode_values, single_values
 from cas.dataset.indexing import check_row, select
 from cas.errors import InvalidTypeError
-from cas.types import DATA, Array, Nullable, Type
+from cas.types import DATA, Type
 
 if TYPE_CHECKING:
     from cas.dataset.dataset import Dataset
@@ -42,16 +42,13 @@ class ReadOnlyColumn:
 
     @property
     def dtype(self) -> np.dtype[Any] | None:
-        """The NumPy dtype of the values, or None where they are not numbers."""
-        type_ = self.type.of if isinstance(self.type, Nullable) else self.type
-        name = getattr(type_, "dtype", None)
-        return None if name is None else np.dtype(name)
+        """The NumPy dtype of the values, or None where they are no arrays of one dtype."""
+        return self.type.numpy_dtype
 
     @property
     def shape(self) -> tuple[int | None, ...]:
         """The rows, and the shape of a row with None where it is free."""
-        type_ = self.type.of if isinstance(self.type, Nullable) else self.type
-        return (len(self), *(type_.shape if isinstance(type_, Array) else ()))
+        return (len(self), *self.type.row_shape)
 
     @property
     def metadata(self) -> Metadata | ReadOnlyMetadata:
@@ -64,7 +61,8 @@ class ReadOnlyColumn:
     def __getitem__(self, index: Any) -> Any:
         selected = select(index, len(self))
         if isinstance(selected, int):
-            return self._decode(self._dataset._read_rows(self._name, selected, selected + 1))[0]
+            values = self._decode(self._dataset._read_rows(self._name, selected, selected + 1))
+            return single_values(self.type, values)[0]
         return self._decode(self._dataset._streams_of(self._name, selected))
 
     def _decode(self, streams: Streams) -> Any:
@@ -72,7 +70,7 @@ class ReadOnlyColumn:
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):
-            yield from self[start : start + 256]
+            yield from single_values(self.type, self[start : start + 256])
 
     def bytes(self, row: int) -> builtins.bytes:
         """Returns the stored bytes of a row: of an image the encoded file, of an array its elements in C order."""
