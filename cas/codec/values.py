@@ -34,19 +34,6 @@ def encode_values(type_: Type, values: object, column: str) -> Streams:
     return {DATA: rows} if isinstance(rows, Rows) else rows
 
 
-def is_one_value(type_: Type, value: object) -> bool:
-    """Whether a value can only be meant as one value of the type, not as a sequence of them."""
-    if isinstance(type_, types.Nullable):
-        return value is None or is_one_value(type_.of, value)
-    if isinstance(type_, types.Scalar):
-        return (
-            np.ndim(value) == 0
-            if isinstance(value, np.ndarray)
-            else isinstance(value, (int, float, complex, np.generic))
-        )
-    return isinstance(value, (str, bytes))
-
-
 def decode_values(type_: Type, streams: Mapping[str, Rows]) -> Any:
     """Returns the values of rows: an array for numbers and fixed shapes, otherwise a list with an item per row.
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class BranchView(RefView):
     """A branch, for reading. Equal by ``id``; :attr:`version` is its last one at the moment it is asked for."""
 
-    kind = BRANCH
-    not_found = BranchNotFoundError
-    exists = BranchExistsError
+    _kind = BRANCH
+    _not_found = BranchNotFoundError
+    _exists = BranchExistsError
 
     @property
     def version(self) -> Version:
@@ -64,7 +64,7 @@ class Branch(BranchView):
 
         Handles that are open on it under the old name must be opened again.
         """
-        new = check_ref_name(new, self.kind)
+        new = check_ref_name(new, self._kind)
 
         def change(txn: Transaction) -> None:
             name, ref = self._current(txn)

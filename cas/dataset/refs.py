@@ -24,9 +24,9 @@ class RefView:
     object; once it is deleted, that raises an error which says so.
     """
 
-    kind: ClassVar[str]
-    not_found: ClassVar[type[NotFoundError]]
-    exists: ClassVar[type[ExistsError]]
+    _kind: ClassVar[str]
+    _not_found: ClassVar[type[NotFoundError]]
+    _exists: ClassVar[type[ExistsError]]
 
     def __init__(self, repository: Repository, dataset: bytes, dataset_name: str, name: str, ref: RefRecord) -> None:
         self._repository = repository
@@ -53,13 +53,13 @@ class RefView:
         ref = find_ref(view, self._dataset, self._name)
         if ref is not None and ref.id == self._ref.id:
             return self._name, ref
-        return find_by_id(view, self._dataset, self.kind, self.id)
+        return find_by_id(view, self._dataset, self._kind, self.id)
 
     def _current(self, view: View) -> tuple[str, RefRecord]:
         found = self._find(view)
         if found is None:
-            raise self.not_found(
-                f"{self.kind} {self._name!r} was deleted; its version {self._ref.version.hex()[:12]} is still there",
+            raise self._not_found(
+                f"{self._kind} {self._name!r} was deleted; its version {self._ref.version.hex()[:12]} is still there",
                 name=self._name,
             )
         return found
@@ -95,16 +95,16 @@ def create_ref(
 
     A branch begins with the metadata of the version.
     """
-    checked = check_ref_name(name, what.kind)
+    checked = check_ref_name(name, what._kind)
     if not isinstance(message, str):
-        raise InvalidTypeError(f"{what.kind} message {message!r} is not valid: expected text")
+        raise InvalidTypeError(f"{what._kind} message {message!r} is not valid: expected text")
     cbor.encode_value(message)  # refuses what is no Unicode text
 
     def change(txn: Transaction) -> RefRecord:
         check_free(txn, dataset, what, checked)
-        ref = RefRecord(what.kind, version, txn.timestamp(), message, uuid.uuid4().bytes)
-        move_ref(txn, dataset, checked, None, ref, what.kind, message)
-        if what.kind == BRANCH:
+        ref = RefRecord(what._kind, version, txn.timestamp(), message, uuid.uuid4().bytes)
+        move_ref(txn, dataset, checked, None, ref, what._kind, message)
+        if what._kind == BRANCH:
             begin_metadata(txn, repository, dataset, version, checked)
         return ref
 
@@ -115,7 +115,7 @@ def check_free(view: View, dataset: bytes, what: type[RefView], name: str) -> No
     """Refuses a name that a branch or tag has."""
     there = find_ref(view, dataset, name)
     if there is not None:
-        raise what.exists(
+        raise what._exists(
             f"{there.kind} {name!r} exists already, at version {there.version.hex()[:12]}; choose another name",
             name=name,
         )
@@ -142,7 +142,7 @@ class RefsView(Generic[One]):
 
     def _all(self) -> list[tuple[str, RefRecord]]:
         with self._repository.store.read() as view:
-            return list(scan_refs(view, self._dataset, self._class.kind))
+            return list(scan_refs(view, self._dataset, self._class._kind))
 
     def _one(self, name: str, ref: RefRecord) -> One:
         return self._class(self._repository, self._dataset, self._dataset_name, name, ref)
@@ -151,14 +151,14 @@ class RefsView(Generic[One]):
         if isinstance(name, str):
             with self._repository.store.read() as view:
                 ref = find_ref(view, self._dataset, name)
-                if ref is not None and ref.kind == self._class.kind:
+                if ref is not None and ref.kind == self._class._kind:
                     return self._one(name, ref)
-                found = find_by_id(view, self._dataset, self._class.kind, name)
+                found = find_by_id(view, self._dataset, self._class._kind, name)
             if found is not None:
                 return self._one(*found)
         names = ", ".join(map(repr, self.names()[:10])) or "none"
-        kind = self._class.kind
-        raise self._class.not_found(f"there is no {kind} {name!r}; the {self._plural} are: {names}", name=name)
+        kind = self._class._kind
+        raise self._class._not_found(f"there is no {kind} {name!r}; the {self._plural} are: {names}", name=name)
 
     def names(self) -> list[str]:
         """Returns the names, sorted."""
@@ -173,7 +173,7 @@ class RefsView(Generic[One]):
     def __contains__(self, item: Any) -> bool:
         try:
             self[item.id if isinstance(item, RefView) else item]
-        except self._class.not_found:
+        except self._class._not_found:
             return False
         return True
 

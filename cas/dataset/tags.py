@@ -24,9 +24,9 @@ class TagView(RefView):
     another object; once the tag is deleted, that raises :class:`~cas.errors.TagNotFoundError`.
     """
 
-    kind = TAG
-    not_found = TagNotFoundError
-    exists = TagExistsError
+    _kind = TAG
+    _not_found = TagNotFoundError
+    _exists = TagExistsError
 
     @property
     def message(self) -> str:
@@ -60,7 +60,7 @@ class Tag(TagView):
 
         Raises ``TagExistsError`` where a tag or branch has the name, ``TagNotFoundError`` where the tag was deleted.
         """
-        new = check_ref_name(new, self.kind)
+        new = check_ref_name(new, self._kind)
 
         def change(txn: Transaction) -> None:
             name, ref = self._current(txn)

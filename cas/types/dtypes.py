@@ -7,6 +7,7 @@ names, sizes and layouts stand in a table.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -83,29 +84,27 @@ def dtype_name(dtype: object) -> str:
     >>> dtype_name(np.float32), dtype_name("bfloat16"), dtype_name(int)
     ('float32', 'bfloat16', 'int64')
 
-    Raises :class:`~cas.errors.UnsupportedError` for a dtype that the format does not have.
+    Raises :class:`~cas.errors.InvalidTypeError` for a dtype that the format does not have.
     """
     if isinstance(dtype, str) and dtype in DTYPES:
         return dtype
-    if dtype is None:
-        raise InvalidTypeError(f"None is no dtype; expected one of {', '.join(DTYPES)}")
-    try:
-        name = np.dtype(dtype).name  # type: ignore[call-overload]
-    except TypeError:
-        name = dtype
+    name: object = dtype
+    with suppress(TypeError, ValueError):
+        # NumPy reads None as float64.
+        name = dtype if dtype is None else np.dtype(dtype).name  # type: ignore[call-overload]
     if name not in DTYPES:
-        raise UnsupportedError(f"dtype {name!r} is unknown; expected one of {', '.join(DTYPES)}")
+        raise InvalidTypeError(f"{name!r:.80} is no dtype of a column; expected one of {', '.join(DTYPES)}")
     return str(name)
 
 
 def element_kind(name: str) -> str:
     """Returns what elements of a dtype are: ``b`` booleans, ``i`` and ``u`` integers, ``f`` floats, ``c`` complex."""
-    return "f" if name in ML_DTYPES else np.dtype(name).kind
+    return "f" if name in ML_DTYPES else native_dtype(name).kind
 
 
 def element_bytes(name: str) -> int:
     """Returns the size of one element of a dtype."""
-    return ML_DTYPES[name] if name in ML_DTYPES else np.dtype(name).itemsize
+    return ML_DTYPES[name] if name in ML_DTYPES else native_dtype(name).itemsize
 
 
 def plane_bytes(name: str) -> int:
