@@ -67,13 +67,13 @@ def _to_plain(value: object, depth: int) -> Any:
         raise InvalidInputError(f"the value is nested more than {MAX_DEPTH - 8} deep; flatten it")
     if value is None or isinstance(value, (bool, bytes)) or type(value) in (int, float):
         return value
+    if isinstance(value, str):
+        return _checked_text(value)
     if isinstance(value, np.generic):
         return _tagged("scalar", _dtype_name(value.dtype), _little_endian(np.asarray(value)))
     if isinstance(value, np.ndarray):
         name = _dtype_name(value.dtype)
         return _tagged("array", name, list(value.shape), _little_endian(value))
-    if isinstance(value, str):
-        return _checked_text(value)
     if isinstance(value, dt.datetime):
         return _datetime_to_plain(value)
     if isinstance(value, (list, tuple)):

@@ -37,7 +37,7 @@ from cas.errors import (
 )
 from cas.history.records import Payload, read_payload
 from cas.history.refs import BRANCH, check_column_name, check_title
-from cas.repo.metadata import read_mapping, scope_key
+from cas.repo.metadata import encode_mapping, scope_key
 from cas.repo.repository import Repository, find_ref
 from cas.repo.revisions import resolve
 from cas.repo.sessions import Session, read_sessions
@@ -209,11 +209,8 @@ class Dataset(Readable):
         payloads: dict[str | None, Payload] = {column.name: column.metadata for column in committed.columns}
         payloads[None] = committed.metadata
         with self._repository.store.read() as view:
-            live = {name: read_mapping(view, scope_key(self._dataset, self._branch, name)) for name in payloads}
-        return any(
-            cbor.encode_value(live[name]) != read_payload(payload, self._repository.nodes)
-            for name, payload in payloads.items()
-        )
+            live = {name: encode_mapping(view, scope_key(self._dataset, self._branch, name)) for name in payloads}
+        return any(live[name] != read_payload(payload, self._repository.nodes) for name, payload in payloads.items())
 
     # Staging columns
 

@@ -89,15 +89,25 @@ def read_mapping(view: View, scope: bytes) -> dict[str, Any]:
 
 
 def _pair(data: bytes) -> tuple[str, Any]:
-    match cbor.decode_value(data, what="metadata"):
+    key, value = _plain_pair(data)
+    return key, cbor.from_plain(value, "metadata")
+
+
+def _plain_pair(data: bytes) -> tuple[str, Any]:
+    match cbor.decode(data, what="metadata"):
         case [str(key), value]:
             return key, value
     raise CorruptedError("a metadata entry is damaged", blob="metadata")
 
 
+def encode_mapping(view: View, scope: bytes) -> bytes:
+    """Returns the stored form of a whole mapping; values are not decoded, which may take an optional package."""
+    return cbor.encode(dict(_plain_pair(data) for _, data in view.scan(METADATA, scope)))
+
+
 def snapshot(view: View, scope: bytes, nodes: Nodes, writer: BlobWriter) -> Payload:
     """Returns the mapping as a field of a tree record."""
-    return write_payload(cbor.encode_value(read_mapping(view, scope)), nodes, writer)
+    return write_payload(encode_mapping(view, scope), nodes, writer)
 
 
 def read_snapshot(payload: Payload, nodes: Nodes) -> dict[str, Any]:

@@ -248,7 +248,6 @@ def test_arrays_come_back_whatever_their_memory_order(ds: cas.Dataset) -> None:
         assert ds.metadata["array"].dtype == np.int32
 
 
-@pytest.mark.xfail(strict=True, reason="cas/codec/cbor.py asks for np.generic before str")
 @pytest.mark.parametrize("wrap", [lambda text: text, lambda text: [text], lambda text: {"a": text}])
 def test_numpy_text_is_kept_as_text(ds: cas.Dataset, wrap: Any) -> None:
     ds.metadata["k"] = wrap(np.str_("cat"))
