@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import re
 import shlex
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 import click
 import pytest
 
+import cas
+from cas import errors
 from cas.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +66,34 @@ def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
+
+
+def test_every_error_is_listed() -> None:
+    text = (ROOT / "README.md").read_text()
+    names = [name for name, member in vars(errors).items() if isinstance(member, type) and name != "CasError"]
+    assert len(names) > 30
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_every_public_name_of_a_dataset_is_told_of() -> None:
+    """In the README, or by a docstring that says what it does."""
+    text = (ROOT / "README.md").read_text()
+    for name in (
+        "recover",
+        "branch",
+        "copy",
+        "like",
+        "delete",
+        "open_async",
+        "summary",
+        "description",
+        "rename_column",
+    ):
+        assert name in text
+    for class_ in (cas.Dataset, cas.ReadOnlyDataset, cas.Column, cas.Version, cas.History, cas.Tag, cas.Branch):
+        for name, member in inspect.getmembers(class_):
+            if not name.startswith("_"):
+                assert inspect.getdoc(member), f"{class_.__name__}.{name}"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
