@@ -34,10 +34,13 @@
 
     UncommittedChangesWarning (UserWarning) commit, roll back, or recover
 
-Facts stand in attributes; the message says what was wrong, what was expected and what to do.
+Facts stand in attributes; the message says what was wrong, what was expected and what to do. All survive pickling,
+which makes an error anew from its message alone and then sets the facts: so facts have defaults.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class CasError(Exception):
@@ -74,7 +77,7 @@ class VersionIndexError(VersionNotFoundError, IndexError):
 class AmbiguousRevisionError(VersionNotFoundError):
     """A hash prefix fits several versions; ``candidates`` lists them."""
 
-    def __init__(self, message: str, *, name: object = None, candidates: list[str]) -> None:
+    def __init__(self, message: str, *, name: object = None, candidates: Sequence[str] = ()) -> None:
         super().__init__(message, name=name)
         self.candidates = candidates
 
@@ -134,7 +137,7 @@ class ColumnExistsError(ExistsError):
 class ConflictError(CasError):
     """Another writer moved the branch; ``expected`` and ``found`` are version ids."""
 
-    def __init__(self, message: str, *, expected: str | None, found: str | None) -> None:
+    def __init__(self, message: str, *, expected: str | None = None, found: str | None = None) -> None:
         super().__init__(message)
         self.expected = expected
         self.found = found
