@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from mixed_table import SCHEMA, batch
 from pictures import png
 
 import cas
@@ -23,27 +24,6 @@ from cas.errors import (
     ReadOnlyAttributeError,
     RowNotFoundError,
 )
-
-SCHEMA = {
-    "x": "int64",
-    "text": str,
-    "maybe": types.Nullable(types.Text()),
-    "picture": "image",
-    "fixed": types.Array("float32", (2, 3)),
-    "free": types.Array("uint8", (None, 2)),
-}
-
-
-def batch(start: int, stop: int) -> dict[str, object]:
-    numbers = range(start, stop)
-    return {
-        "x": list(numbers),
-        "text": [f"row {n}" for n in numbers],
-        "maybe": [None if n % 3 else f"third {n}" for n in numbers],
-        "picture": [png(n) for n in numbers],
-        "fixed": np.arange(6 * start, 6 * stop, dtype=np.float32).reshape(-1, 2, 3),
-        "free": [np.full((n % 4, 2), n, np.uint8) for n in numbers],
-    }
 
 
 @pytest.fixture
