@@ -72,7 +72,7 @@ REFUSED: dict[str, tuple[Type, Any, Any, str]] = {
     "grey into webp": (Image(sample_compression="webp"), np.zeros((1, 1, 3), np.uint8), ZEROS, "no exact WebP form"),
     "colours of print": (Image(), Pillow.new("RGB", (2, 2)), Pillow.new("CMYK", (2, 2)), "convert it first"),
     "naive datetime": (DateTime(), GOOD_TIME, dt.datetime(2026, 11, 1), "has no time zone.*replace"),
-    "NaT": (DateTime(), GOOD_TIME, np.datetime64("NaT"), "NaT.*nullable"),
+    "NaT": (DateTime(), GOOD_TIME, np.datetime64("NaT", "us"), "NaT.*nullable"),
     "a date": (DateTime(), GOOD_TIME, dt.date(2026, 11, 1), "is not a time"),
     "a number as time": (DateTime(), GOOD_TIME, 5, "is not a time"),
     "half a second": (DateTime("s"), GOOD_TIME, GOOD_TIME.replace(microsecond=500_000), "whole number"),
@@ -258,7 +258,7 @@ def test_times_of_any_unit_and_zone() -> None:
 def test_nat_is_a_missing_time() -> None:
     expected = [dt.datetime(2026, 1, 1, tzinfo=UTC), None]
     assert reads(Nullable(DateTime()), np.array(["2026", "NaT"], "M8[us]")) == expected
-    assert reads(Nullable(DateTime()), [np.datetime64("2026"), np.datetime64("NaT")]) == expected
+    assert reads(Nullable(DateTime()), [np.datetime64("2026"), np.datetime64("NaT", "us")]) == expected
     assert reads(Nullable(DateTime("ns")), [None, np.datetime64(5, "ns")]) == [None, np.datetime64(5, "ns")]
 
 
