@@ -93,7 +93,14 @@ def odd_arguments(ds: cas.Dataset) -> Iterator[Any]:
     yield from (slice(None), slice(None, None, 0), slice("a"), slice(0.5), slice(None, 10**30), slice(10**30, None, -1))
     yield from (np.array(5), np.array([]), np.zeros((0, 3)), np.array([np.nan]), np.array(["a"]), np.array([object()]))
     yield from (np.zeros((2, 2), bool), np.ones(3, bool), np.ones(0, bool), np.array([2**63], np.uint64), np.int64(-1))
-    yield from (np.datetime64("NaT", "us"), np.str_("x"), np.float16("nan"), np.bool_(True), np.dtype("O"), np.dtype("V3"))
+    yield from (
+        np.datetime64("NaT", "us"),
+        np.str_("x"),
+        np.float16("nan"),
+        np.bool_(True),
+        np.dtype("O"),
+        np.dtype("V3"),
+    )
     yield from (dt.datetime(2026, 1, 1), dt.datetime.max.replace(tzinfo=dt.UTC), dt.date(2026, 1, 1), dt.timedelta(1))
     yield from (object(), lambda: 0, int, Exception, sys, NotImplemented, ..., pathlib.Path("x"), pathlib.Path())
     yield from (ds, ds.version, ds.history, ds.tags, ds.metadata, ds.version.open(), *ds.version.open(), *ds.history)

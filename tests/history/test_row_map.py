@@ -51,6 +51,58 @@ def test_stored_form(runs: list[tuple[int, int, int]]) -> None:
     assert RowMap.decode(data, "map").runs.tolist() == row_map.runs.tolist()
 
 
+@given(runs_lists, st.data())
+def test_maps_compose_as_their_rows_do(runs: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    first = RowMap.from_runs(runs)
+    second = RowMap.from_runs(data.draw(runs_over(first.rows)))
+    middle, parent_rows = rows_after(runs)
+    expected = [None if row is None else middle[row] for row in rows_after(as_tuples(second))[0]]  # type: ignore[call-overload]
+    composed = first.then(second)
+    assert rows_after(as_tuples(composed)) == (expected, parent_rows)
+    assert RowMap.decode(composed.encode(), "composed").runs.tolist() == composed.runs.tolist()
+
+
+@given(runs_lists)
+def test_inverse_and_identity(runs: list[tuple[int, int, int]]) -> None:
+    row_map = RowMap.from_runs(runs)
+    assert row_map.inverse().inverse().runs.tolist() == row_map.runs.tolist()
+    for same in (RowMap.identity(row_map.parent_rows).then(row_map), row_map.then(RowMap.identity(row_map.rows))):
+        assert same.runs.tolist() == row_map.runs.tolist()
+    there_and_back = row_map.then(row_map.inverse())
+    kept = [row for row in rows_after(runs)[0] if row is not None]
+    assert [row for row in rows_after(as_tuples(there_and_back))[0] if row is not None] == kept
+    assert there_and_back.rows == row_map.parent_rows
+
+
+def test_maps_that_do_not_follow_each_other_are_refused() -> None:
+    with pytest.raises(CorruptedError, match="leads to 3 rows, the next begins at 4"):
+        RowMap.identity(3).then(RowMap.identity(4))
+
+
+def test_many_scattered_edits_compose_quickly() -> None:
+    scattered = RowMap.from_runs([(99, 1, 0)] * 100_000)
+    again = RowMap.from_runs([(98, 1, 1)] * 100_000)
+    composed = scattered.then(again)
+    assert (composed.parent_rows, composed.rows) == (10_000_000, 9_900_000)
+    assert composed.deleted == 200_000
+
+
+def as_tuples(row_map: RowMap) -> list[tuple[int, int, int]]:
+    return [tuple(run) for run in row_map.runs.tolist()]
+
+
+@st.composite
+def runs_over(draw: st.DrawFn, rows: int) -> list[tuple[int, int, int]]:
+    """Runs that account for so many rows of a parent."""
+    runs = []
+    while rows:
+        keep = draw(st.integers(0, rows))
+        delete = draw(st.integers(0, rows - keep))
+        runs.append((keep, delete, draw(counts)))
+        rows -= keep + delete
+    return [*runs, (0, 0, draw(counts))]
+
+
 def test_examples() -> None:
     # The example of the design: keep 0..5000, insert 10, keep 5003..9000.
     assert RowMap.from_runs([(5000, 3, 10), (3997, 0, 0)]).encode() == struct.pack("<6Q", 5000, 3, 10, 3997, 0, 0)
