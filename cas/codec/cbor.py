@@ -71,7 +71,7 @@ def _to_plain(value: object, depth: int) -> Any:
         return _checked_text(value)
     if isinstance(value, np.generic):
         return _tagged("scalar", _dtype_name(value.dtype), _little_endian(np.asarray(value)))
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
         name = _dtype_name(value.dtype)
         return _tagged("array", name, list(value.shape), _little_endian(value))
     if isinstance(value, dt.datetime):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ def items_of(values: object, column: str) -> Sequence[Any]:
     """Returns the values as a sequence with an item per row; refuses what is none."""
     if isinstance(values, np.ma.MaskedArray):
         raise InvalidTypeError(f"column {column!r} takes no masked arrays; use a nullable column", column=column)
-    if isinstance(values, (str, bytes, bytearray, Mapping)) or not hasattr(values, "__len__") or is_single(values):
+    unordered = (str, bytes, bytearray, Mapping, Set)
+    if isinstance(values, unordered) or not hasattr(values, "__len__") or is_single(values):
         raise InvalidTypeError(
             f"the values for column {column!r} are {type(values).__name__}; expected a list or array, one item per row",
             column=column,

@@ -40,7 +40,10 @@ def decode_image(data: Bytes) -> NDArray[Any]:
     try:
         with pillow.open(io.BytesIO(data)) as image:
             return _pixels(image)
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Decoders of many formats, each with errors of its own, meet bytes of strangers here.
         raise InvalidInputError(f"the image cannot be decoded: {error}; its bytes are in Column.bytes") from error
 
 
@@ -73,9 +76,9 @@ def _pixels(image: Any) -> NDArray[Any]:
 def encode_image(value: object, compression: str = "png") -> Bytes:
     """Returns the encoded form of an image: bytes as they are, pixels without loss as ``compression`` says.
 
-    ``png`` and ``webp`` encode an array or an image of Pillow; ``jpeg`` refuses them. Raises
-    :class:`~cas.errors.InvalidInputError` for bytes that are no image, and for arrays that the format does not hold
-    exactly.
+    ``png`` and ``webp`` encode an array or an image of Pillow; ``jpeg`` refuses them. An array of one channel reads
+    back without that axis. Raises :class:`~cas.errors.InvalidInputError` for bytes that are no image, and for arrays
+    that the format does not hold exactly.
     """
     if isinstance(value, memoryview):
         value = value.tobytes()
@@ -86,7 +89,7 @@ def encode_image(value: object, compression: str = "png") -> Bytes:
             raise InvalidInputError(f"the bytes are not an encoded image: {error}") from None
         return value
     value = pixels_of(value)
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
         raise InvalidTypeError(
             f"an image is given as {type(value).__name__}; expected encoded bytes or an array of pixels"
         )

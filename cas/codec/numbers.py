@@ -216,7 +216,7 @@ def _element(value: Any, target: np.dtype[Any], column: str, row: int) -> Any:
             elif isinstance(value, (int, np.integer)):
                 element = target.type(int(value))
                 good = bool(np.isfinite(element)) and int(element.real) == int(value)
-            elif isinstance(value, (float, complex)):
+            elif isinstance(value, (float, complex)) and not isinstance(value, np.generic):
                 element = target.type(value)
                 good = bool(np.isfinite(element) or not np.isfinite(value))
             else:
@@ -232,7 +232,7 @@ def _element(value: Any, target: np.dtype[Any], column: str, row: int) -> Any:
 def _ml_floats(flat: list[Any], target: np.dtype[Any], column: str, width: int) -> NDArray[Any]:
     """Converts numbers to a dtype of ml_dtypes: Python floats are rounded, others must fit exactly."""
     wide = np.array([_wide(value, target, column, number // width) for number, value in enumerate(flat)], np.float64)
-    rounded = np.array([isinstance(value, float) for value in flat], np.bool_)
+    rounded = np.array([isinstance(value, float) and not isinstance(value, np.generic) for value in flat], np.bool_)
     with np.errstate(all="ignore"):
         converted = _rounded_to_odd(_above_smallest(wide) if target.name == _SCALES else wide).astype(target)
         back = converted.astype(np.float64)

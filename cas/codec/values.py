@@ -30,6 +30,8 @@ def encode_values(type_: Type, values: object, column: str) -> Streams:
     codec = _CODECS.get(type(type_))
     if codec is None:
         raise InvalidTypeError(f"column {column!r} has the type {type_}, which takes no values")
+    if isinstance(values, np.ndarray) and values.dtype.kind == "O" and values.ndim == 1:
+        values = list(values)
     rows = codec.encode(type_, values, column)
     return {DATA: rows} if isinstance(rows, Rows) else rows
 
@@ -128,12 +130,15 @@ def _is_class(value: object) -> bool:
 
 def _is_plane(value: object) -> bool:
     """Tells an array that is an image or mask for sure: with three axes it may be several of two."""
-    return isinstance(value, np.ndarray) and value.ndim == 2
+    return isinstance(value, np.ndarray) and value.dtype.kind != "O" and value.ndim == 2
 
 
 def _is_row(type_: Type, value: object) -> bool:
     axes = len(type_.row_shape)
-    return isinstance(value, np.ndarray) and value.ndim == axes if axes else _is_number(value)
+    if not axes:
+        return _is_number(value)
+    # An array of objects holds a value for each row.
+    return isinstance(value, np.ndarray) and value.dtype.kind != "O" and value.ndim == axes
 
 
 def _encode_images(type_: types.Image, values: object, column: str) -> Rows | Streams:

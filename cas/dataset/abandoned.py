@@ -8,10 +8,10 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cas.errors import CasError, UncommittedChangesWarning
+from cas.errors import UncommittedChangesWarning
 
 if TYPE_CHECKING:
     from cas.dataset.dataset import Dataset
@@ -24,7 +24,6 @@ class Holder:
 
     draft: Draft
     where: str
-    pid: int = field(default_factory=os.getpid)
 
 
 _open: weakref.WeakSet[Holder] = weakref.WeakSet()
@@ -61,23 +60,48 @@ def keep_left() -> None:
 
 def keep(holder: Holder, how: str) -> None:
     """Makes what a handle has staged recoverable, and says so."""
-    if holder.pid != os.getpid():
-        return  # a copy of the parent's, who keeps it
     try:
         if not holder.draft.leave():
             return
         kept = "they are kept: recover() on the open dataset brings them back"
-    except CasError as error:
+    except Exception as error:
+        # Whatever is wrong with this one, others must be kept too, and the caller has nothing to do with it.
         kept = f"they could not be kept: {error}"
     warnings.warn(
-        f"the dataset {holder.where} {how} with uncommitted changes; {kept}", UncommittedChangesWarning, stacklevel=3
+        f"the dataset {holder.where} {how} with uncommitted changes; {kept}", UncommittedChangesWarning, stacklevel=4
     )
 
 
-def _at_exit() -> None:
-    keep_left()
+def warn_of_others(mine: Holder) -> None:
+    """Says so where another handle of this process, which cannot be taken from, has changes of the same dataset."""
     for holder in list(_open):
-        keep(holder, "was still open at the end")
+        if holder is not mine and holder.draft.changed and holder.draft.is_of(mine.draft):
+            warnings.warn(
+                f"another handle on {holder.where} is open in this process with uncommitted changes; close it, or let "
+                f"go of what refers to it, such as the traceback of an error, to recover them",
+                UncommittedChangesWarning,
+                stacklevel=3,
+            )
+
+
+def _at_exit() -> None:
+    failed: Exception | None = None
+    ends = dict.fromkeys(_open, "was still open at the end") | dict.fromkeys(_left, "was dropped")
+    for holder, how in ends.items():
+        try:
+            keep(holder, how)
+        except Exception as error:
+            failed = error  # a warning, where those are errors; the others are kept all the same
+    if failed is not None:
+        raise failed
+
+
+def _after_fork_in_child() -> None:
+    """What is staged belongs to the parent, who keeps it; a child that goes on from there has a session of its own."""
+    _left.clear()
+    for holder in list(_open):
+        holder.draft.part_from_parent()
 
 
 atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork_in_child)

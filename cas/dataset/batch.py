@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from cas.codec.rows import Ints
-from cas.codec.values import Streams, encode_values, is_one_value
+from cas.codec.values import Streams, decode_values, encode_values, is_one_value
+from cas.dataset.indexing import select
 from cas.dataset.readable import Readable
 from cas.dataset.rows import RowRangeView
-from cas.dataset.state import ColumnState
+from cas.dataset.state import ColumnState, State
 from cas.errors import InvalidInputError, InvalidTypeError
 from cas.types import Type
 
+
+@dataclass(frozen=True, slots=True)
+class FrozenRows:
+    """Rows of a dataset as they were at one moment: read without its lock, and whatever becomes of it."""
+
+    state: State
+    numbers: range | Ints
+
+
 Columns = Mapping[str, Any]
-Batch = Columns | Sequence[Mapping[str, Any]] | Readable | RowRangeView | Iterable[Any]
+Batch = Columns | Sequence[Mapping[str, Any]] | Readable | RowRangeView | FrozenRows | Iterable[Any]
 Encoded = dict[str, Streams]
 _COPY_BYTES: Final = 8 << 20
+
+
+def freeze(rows: Any) -> Any:
+    """Returns a dataset, or rows of one, as they are now; anything else as it is.
+
+    Called before another handle's lock is taken: two that append each other's rows would wait for each other.
+    Raises :class:`~cas.errors.RowNotFoundError` for rows that are no longer there.
+    """
+    if isinstance(rows, Readable):
+        state = rows._frozen()
+        return FrozenRows(state, range(state.rows))
+    if isinstance(rows, RowRangeView):
+        state = rows.dataset._frozen()
+        numbers = select(rows.numbers, state.rows)
+        assert not isinstance(numbers, int)
+        return FrozenRows(state, numbers)
+    return rows
 
 
 def encode_batches(columns: Mapping[str, ColumnState], rows: Batch) -> Iterator[tuple[Encoded, int]]:
@@ -28,14 +56,13 @@ def encode_batches(columns: Mapping[str, ColumnState], rows: Batch) -> Iterator[
     """
     if not columns:
         raise InvalidInputError("the dataset has no columns; add some with add_column first")
-    if isinstance(rows, Readable):
-        yield from _encode_rows_of(columns, rows, range(len(rows)))
-    elif isinstance(rows, RowRangeView):
-        yield from _encode_rows_of(columns, rows.dataset, rows.numbers)
+    rows = freeze(rows)
+    if isinstance(rows, FrozenRows):
+        yield from _encode_frozen(columns, rows)
     elif isinstance(rows, Mapping):
         yield _encode_columns(columns, rows)
     elif isinstance(rows, (list, tuple)):
-        yield _encode_columns(columns, _as_columns(columns, rows))
+        yield _encode_columns(columns, _as_columns(columns, rows), len(rows))
     elif isinstance(rows, Iterator):
         for batch in rows:
             yield from encode_batches(columns, batch)
@@ -44,11 +71,6 @@ def encode_batches(columns: Mapping[str, ColumnState], rows: Batch) -> Iterator[
             f"{type(rows).__name__} cannot be appended; expected a dict of columns, a list of dicts (one a row), a "
             f"dataset, or a generator of such batches"
         )
-
-
-def is_of(rows: Batch, dataset: Readable) -> bool:
-    """Whether the rows given are a dataset's own."""
-    return rows is dataset or (isinstance(rows, RowRangeView) and rows.dataset is dataset)
 
 
 def encode_batch(columns: Mapping[str, ColumnState], rows: Batch) -> tuple[Encoded, int]:
@@ -61,7 +83,7 @@ def encode_batch(columns: Mapping[str, ColumnState], rows: Batch) -> tuple[Encod
     return found[0] if found else _encode_columns(columns, {name: [] for name in columns})
 
 
-def _encode_columns(columns: Mapping[str, ColumnState], table: Columns) -> tuple[Encoded, int]:
+def _encode_columns(columns: Mapping[str, ColumnState], table: Columns, rows: int | None = None) -> tuple[Encoded, int]:
     unknown = sorted(set(table) - set(columns), key=str)
     if unknown:
         raise InvalidInputError(f"there is no column {unknown[0]!r}; the columns are {list(columns)}")
@@ -69,7 +91,7 @@ def _encode_columns(columns: Mapping[str, ColumnState], table: Columns) -> tuple
     counts = {name: next(iter(streams.values())).count for name, streams in encoded.items()}
     if len(set(counts.values())) > 1:
         raise InvalidInputError(f"the columns have different numbers of values: {counts}")
-    count = next(iter(counts.values()), 0)
+    count = next(iter(counts.values()), rows or 0)
     return _with_missing(columns, encoded, count), count
 
 
@@ -108,24 +130,22 @@ def _as_columns(columns: Mapping[str, ColumnState], rows: Sequence[Mapping[str, 
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _encode_rows_of(
-    columns: Mapping[str, ColumnState], source: Readable, numbers: range | Ints
-) -> Iterator[tuple[Encoded, int]]:
+def _encode_frozen(columns: Mapping[str, ColumnState], rows: FrozenRows) -> Iterator[tuple[Encoded, int]]:
     """Takes rows over from a dataset: as they are stored where the types are equal, otherwise value by value."""
-    types = source.schema
-    unknown = sorted(set(types) - set(columns))
+    source = rows.state
+    unknown = sorted(set(source.columns) - set(columns))
     if unknown:
         raise InvalidInputError(
             f"there is no column {unknown[0]!r} here, which the other dataset has; the columns are {list(columns)}",
             column=unknown[0],
         )
-    step = max(1, _COPY_BYTES // max(1, source._state.mean_row_bytes))
-    for start in range(0, len(numbers), step):
-        part = numbers[start : start + step]
+    step = max(1, _COPY_BYTES // max(1, source.mean_row_bytes))
+    for start in range(0, len(rows.numbers), step):
+        numbers = rows.numbers[start : start + step]
         encoded: Encoded = {}
-        for name, type_ in types.items():
-            if type_ == columns[name].type:
-                encoded[name] = source._streams_of(name, part)
-            else:
-                encoded[name] = encode_values(columns[name].type, source[name][part], name)
-        yield _with_missing(columns, encoded, len(part)), len(part)
+        for name, column in source.columns.items():
+            streams = column.read_numbers(numbers)
+            if column.type != columns[name].type:
+                streams = encode_values(columns[name].type, decode_values(column.type, streams), name)
+            encoded[name] = streams
+        yield _with_missing(columns, encoded, len(numbers)), len(numbers)

@@ -59,11 +59,12 @@ class ReadOnlyColumn:
         return len(self._dataset)
 
     def __getitem__(self, index: Any) -> Any:
-        selected = select(index, len(self))
-        if isinstance(selected, int):
-            values = self._decode(self._dataset._read_rows(self._name, selected, selected + 1))
-            return single_values(self.type, values)[0]
-        return self._decode(self._dataset._streams_of(self._name, selected))
+        with self._dataset._lock:
+            selected = select(index, len(self))
+            numbers = range(selected, selected + 1) if isinstance(selected, int) else selected
+            streams = self._dataset._column_state(self._name).read_numbers(numbers)
+        values = self._decode(streams)
+        return single_values(self.type, values)[0] if isinstance(selected, int) else values
 
     def _decode(self, streams: Streams) -> Any:
         return decode_values(self.type, streams)
@@ -76,8 +77,9 @@ class ReadOnlyColumn:
         """Returns the stored bytes of a row: of an image the encoded file, of an array its elements in C order."""
         if isinstance(row, bool) or not isinstance(row, (int, np.integer)):
             raise InvalidTypeError(f"{row!r} is not a row number; expected an int")
-        row = check_row(int(row), len(self))
-        return self._dataset._read_rows(self._name, row, row + 1)[DATA].row(0).tobytes()
+        with self._dataset._lock:
+            row = check_row(int(row), len(self))
+            return self._dataset._column_state(self._name).streams[DATA].read(row, row + 1).row(0).tobytes()
 
     def bytes_batches(self, start: int = 0, stop: int | None = None) -> Iterator[list[builtins.bytes]]:
         """Yields the stored bytes of rows ``start`` to ``stop``, in lists of about 8 MiB; both count as in a slice."""

@@ -6,51 +6,35 @@ import dataclasses
 import os
 import pwd
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from cas.codec import cbor
-from cas.codec.values import encode_values, is_one_value
-from cas.dataset.abandoned import Holder, keep, keep_left, watch
-from cas.dataset.batch import Batch, encode_batch, encode_batches, is_of
+from cas.dataset.abandoned import Holder, keep, keep_left, warn_of_others, watch
 from cas.dataset.branches import Branch, Branches
-from cas.dataset.column import Column
-from cas.dataset.draft import Draft, RowEdit, runs_of
+from cas.dataset.draft import Draft
 from cas.dataset.future import Future
 from cas.dataset.history import History, Version
-from cas.dataset.indexing import select
 from cas.dataset.metadata import Metadata
-from cas.dataset.readable import Readable
 from cas.dataset.refs import create_ref
-from cas.dataset.rows import Row, RowRange
-from cas.dataset.state import State
+from cas.dataset.staging import Staging
 from cas.dataset.tags import Tag, Tags
 from cas.errors import (
     BranchNotFoundError,
-    ColumnExistsError,
     ConflictError,
-    InvalidInputError,
     InvalidTypeError,
     SessionNotFoundError,
     UncommittedChangesError,
 )
-from cas.history.records import Payload, read_payload
-from cas.history.refs import BRANCH, check_column_name, check_title
+from cas.history.records import read_payload
+from cas.history.refs import BRANCH, RefRecord, check_title
+from cas.repo.branches import metadata_payloads
 from cas.repo.metadata import encode_mapping, scope_key
-from cas.repo.repository import Repository, find_ref
-from cas.repo.revisions import resolve
-from cas.repo.sessions import Session, read_sessions
-from cas.store.contract import View
-from cas.types import as_type
-
-
-class _NoDefault:
-    def __repr__(self) -> str:
-        return "<no default>"
-
-
-_NO_DEFAULT: Final = _NoDefault()
+from cas.repo.repository import Repository, find_ref, scan_refs
+from cas.repo.revisions import resolve, resolve_version
+from cas.repo.sessions import Session, read_sessions, remove_session
+from cas.store.contract import Transaction, View
 
 
 def default_author() -> str:
@@ -67,14 +51,7 @@ def _checked_details(details: object) -> Mapping[str, Any]:
     return details or {}
 
 
-def _checked_edit(edit: object) -> tuple[int, int, Any]:
-    match edit:
-        case (int(start), int(stop), rows):
-            return start, stop, rows
-    raise InvalidTypeError(f"{edit!r:.80} is no edit; expected (start, stop, rows)")
-
-
-class Dataset(Readable):
+class Dataset(Staging):
     """A dataset open for writing on a branch.
 
     Changes of rows and columns are staged, seen by this handle at once, and become a version by :meth:`commit`.
@@ -83,39 +60,34 @@ class Dataset(Readable):
     A handle that is closed or dropped with staged changes keeps them recoverable, with a warning: see :meth:`recover`.
     """
 
-    _column_class = Column
-    _row_class = Row
-    _rows_class = RowRange
-
     def __init__(
-        self, repository: Repository, dataset: bytes, name: str, branch: str, head: bytes | None = None
+        self, repository: Repository, dataset: bytes, name: str, branch: str, base: bytes | None = None
     ) -> None:
         super().__init__(repository, dataset, name)
         self._branch = branch
         keep_left()
-        self._holder = Holder(self._draft_from(head or self._read_head()), f"{self._where} (branch {branch!r})")
+        head = self._read_head()
+        self._branch_id = head.id
+        self._holder = Holder(self._draft_from(base or head.version), f"{self._where} (branch {branch!r})")
         self._unwatch = watch(self, self._holder)
 
-    def _read_head(self) -> bytes:
+    def _read_head(self) -> RefRecord:
         with self._repository.store.read() as view:
             ref = find_ref(view, self._dataset, self._branch)
-        if ref is None or ref.kind != BRANCH:
-            raise BranchNotFoundError(
-                f"there is no branch {self._branch!r}; open a tag or version with cas.open_read_only", name=self._branch
-            )
-        return ref.version
+            if ref is not None and ref.kind == BRANCH:
+                return ref
+            names = ", ".join(repr(name) for name, _ in scan_refs(view, self._dataset, BRANCH)) or "none"
+        what = "a tag, which opens with cas.open_read_only" if ref is not None else f"the branches are: {names}"
+        raise BranchNotFoundError(f"there is no branch {self._branch!r}; {what}", name=self._branch)
 
-    def _draft_from(self, head: bytes) -> Draft:
-        return Draft(self._repository, self._dataset, self._branch, head)
+    def _draft_from(self, base: bytes) -> Draft:
+        return Draft(self._repository, self._dataset, self._branch, self._branch_id, base)
 
     @property
     def _draft(self) -> Draft:
-        self._check_open()
-        return self._holder.draft
-
-    @property
-    def _state(self) -> State:
-        return self._draft.state
+        with self._lock:
+            self._check_open()
+            return self._holder.draft
 
     # What there is
 
@@ -126,8 +98,9 @@ class Dataset(Readable):
 
     @name.setter
     def name(self, name: str) -> None:
+        self._check_open()
         title = check_title(name)
-        self._repository.set_facts(self._name, lambda facts: dataclasses.replace(facts, title=title))
+        self._repository.set_facts(self._name, self._dataset, lambda facts: dataclasses.replace(facts, title=title))
 
     @property
     def description(self) -> str:
@@ -136,10 +109,13 @@ class Dataset(Readable):
 
     @description.setter
     def description(self, text: str) -> None:
+        self._check_open()
         if not isinstance(text, str):
             raise InvalidTypeError(f"a description is text, not {type(text).__name__}")
         cbor.encode_value(text)  # refuses what is no Unicode text
-        self._repository.set_facts(self._name, lambda facts: dataclasses.replace(facts, description=text))
+        self._repository.set_facts(
+            self._name, self._dataset, lambda facts: dataclasses.replace(facts, description=text)
+        )
 
     @property
     def branch_name(self) -> str:
@@ -181,23 +157,30 @@ class Dataset(Readable):
         self._check_open()
         return Metadata(self, column)
 
-    def _metadata_scope(self, column: str | None, writing: View | None = None) -> bytes:
-        """Where the live metadata stands; for writing, it is checked that it belongs to something that is there."""
+    def _metadata_scope(self, column: str | None, view: View) -> bytes:
+        """Where the live metadata stands, if it still belongs to the branch and column of this handle."""
         draft = self._draft
         origin = None if column is None else self._column_state(column).origin
-        if writing is not None:
-            ref = find_ref(writing, self._dataset, self._branch)
-            if ref is None or ref.kind != BRANCH:
-                raise BranchNotFoundError(f"branch {self._branch!r} is gone, with its metadata", name=self._branch)
-            if isinstance(origin, str) and ref.version != draft.base:
-                tree = self._repository.tree(self._repository.version(ref.version).tree)
-                if tree.column(origin) is None:
-                    raise ConflictError(
-                        f"column {column!r} was removed or renamed by another writer; refresh first",
-                        expected=draft.base.hex(),
-                        found=ref.version.hex(),
-                    )
+        ref = find_ref(view, self._dataset, self._branch)
+        if ref is None or ref.id != self._branch_id:
+            raise BranchNotFoundError(f"branch {self._branch!r} is gone, with its metadata", name=self._branch)
+        if isinstance(origin, str) and self._renames_since(draft.base, ref.version, origin):
+            raise ConflictError(
+                f"column {column!r} was removed or renamed by another writer; refresh first",
+                expected=draft.base.hex(),
+                found=ref.version.hex(),
+            )
         return draft.scope(column)
+
+    def _renames_since(self, base: bytes, head: bytes, column: str) -> bool:
+        """Whether a column's name means another one, or none, in a later version. Cost: the versions between."""
+        version = head
+        while version != base:
+            record = self._repository.version(version)
+            if not record.parents or any(column in pair for map_ in record.column_maps for pair in map_.items()):
+                return True
+            version = record.parents[0]
+        return head != base and self._repository.tree(self._repository.version(head).tree).column(column) is None
 
     @property
     def has_changes(self) -> bool:
@@ -205,119 +188,10 @@ class Dataset(Readable):
         return self._draft.changed or self._metadata_changed()
 
     def _metadata_changed(self) -> bool:
-        committed = self._repository.tree(self._repository.version(self._draft.base).tree)
-        payloads: dict[str | None, Payload] = {column.name: column.metadata for column in committed.columns}
-        payloads[None] = committed.metadata
+        payloads = dict(metadata_payloads(self._repository, self._draft.base))
         with self._repository.store.read() as view:
             live = {name: encode_mapping(view, scope_key(self._dataset, self._branch, name)) for name in payloads}
         return any(live[name] != read_payload(payload, self._repository.nodes) for name, payload in payloads.items())
-
-    # Staging columns
-
-    def add_column(self, name: str, dtype: object, default: object = _NO_DEFAULT) -> Column:
-        """Adds a column, staged; ``dtype`` is a type of :mod:`cas.types`, its name, a Python type or a NumPy dtype.
-
-        Rows that are there get the value ``default``; without one the column must be nullable, and they have no value.
-        Cost: no other column is touched, and equal rows are stored once: it takes the entries of the new chunks only.
-        """
-        name = check_column_name(name)
-        type_ = as_type(dtype)
-        with self._lock:
-            self._check_column_free(name)
-            if default is _NO_DEFAULT and len(self) and not type_.nullable:
-                raise InvalidInputError(
-                    f"column {name!r} of type {type_} has no values for the {len(self)} rows there are; give a "
-                    f"default, or make it nullable with cas.types.Nullable",
-                    column=name,
-                )
-            value = None
-            if default is not _NO_DEFAULT or len(self):
-                value = encode_values(type_, [None if default is _NO_DEFAULT else default], name)
-            self._draft.add_column(name, type_, value)
-        return Column(self, name)
-
-    def remove_column(self, name: str) -> None:
-        """Stages the removal of a column with its values and metadata; older versions keep them."""
-        with self._lock:
-            self._column_state(name)
-            self._draft.remove_column(name)
-
-    def rename_column(self, old: str, new: str) -> None:
-        """Stages another name for a column, which keeps its place, values, metadata and history."""
-        new = check_column_name(new)
-        with self._lock:
-            self._column_state(old)
-            if new != old:
-                self._check_column_free(new)
-                self._draft.rename_column(old, new)
-
-    def _check_column_free(self, name: str) -> None:
-        if name in self._state.columns:
-            raise ColumnExistsError(f"there is a column {name!r} already; choose another name", name=name)
-
-    # Staging rows
-
-    def append(self, rows: Batch) -> None:
-        """Stages rows at the end.
-
-        ``rows`` is a dict of columns with as many values each; a list of dicts, one a row; another dataset or rows of
-        it, ``other[10:20]``; or a generator of such batches. Every column needs values, except nullable ones. Raises
-        :class:`~cas.errors.InvalidInputError` for values that do not fit; nothing is staged then, of no batch.
-
-        Cost: hashing, and compressing what the store does not have. Memory: a batch, and about 40 MiB.
-        """
-        with self._lock, self._draft.whole():
-            for values, count in encode_batches(self._state.columns, rows):
-                if count:
-                    self._draft.append(values, count)
-
-    def insert(self, index: int, rows: Batch) -> None:
-        """Stages rows before row ``index``, in any form that :meth:`append` takes; ``len(ds)`` stands for the end."""
-        if isinstance(index, bool) or not hasattr(index, "__index__") or not -len(self) <= int(index) <= len(self):
-            raise InvalidInputError(f"rows cannot be inserted at {index!r}: there are {len(self)} rows")
-        with self._lock, self._draft.whole():
-            at = int(index) + len(self) if index < 0 else int(index)
-            batches = encode_batches(self._state.columns, rows)
-            # Its own rows are read before they move.
-            for values, count in list(batches) if is_of(rows, self) else batches:
-                self._draft.splice([(at, at, values, count)] if count else [])
-                at += count
-
-    def delete(self, rows: Any) -> None:
-        """Stages the removal of rows: an int, a slice, a list or array of row numbers, or a mask."""
-        with self._lock:
-            self._draft.splice([(start, stop, None, 0) for start, stop in runs_of(select(rows, len(self)))])
-
-    def splice(self, edits: Sequence[tuple[int, int, Batch | None]]) -> None:
-        """Stages several replacements of rows ``start`` to ``stop`` by new ones (or none), as one change.
-
-        Edits are in ascending order and do not overlap; their numbers count the rows before the call. Nothing is staged
-        where one of them does not fit.
-        """
-        with self._lock:
-            position = 0
-            encoded: list[RowEdit] = []
-            for edit in edits:
-                start, stop, rows = _checked_edit(edit)
-                if not position <= start <= stop <= len(self):
-                    raise InvalidInputError(
-                        f"rows {start} to {stop} cannot be replaced: expected ascending edits within {len(self)} rows"
-                    )
-                position = stop
-                values, count = (None, 0) if rows is None else encode_batch(self._state.columns, rows)
-                encoded.append((start, stop, values, count))
-            self._draft.splice(encoded)
-
-    def _assign(self, column: str, index: Any, value: Any) -> None:
-        with self._lock:
-            state = self._column_state(column)
-            selected = select(index, len(self))
-            if isinstance(selected, int):
-                self._draft.assign(state, selected, encode_values(state.type, [value], column))
-            elif is_one_value(state.type, value):
-                self._draft.assign_all(state, selected, encode_values(state.type, [value], column))
-            else:
-                self._draft.assign(state, selected, encode_values(state.type, value, column))
 
     # Versions
 
@@ -333,9 +207,9 @@ class Dataset(Readable):
         for text in (message, author):
             if text is not None and not isinstance(text, str):
                 raise InvalidTypeError(f"{text!r} is not text; message and author are")
-        with self._lock:
+        with self._editing() as draft:
             author = default_author() if author is None else author
-            head = self._draft.commit(message or "", author, _checked_details(details))
+            head = draft.commit(message or "", author, _checked_details(details))
             self._holder.draft = self._draft_from(head)
             return head.hex()
 
@@ -344,7 +218,7 @@ class Dataset(Readable):
     ) -> Future[str]:
         """Commits in a thread of its own what is staged now; the result is the id of the version.
 
-        The handle waits, when it is used again, until that is done.
+        The handle waits, when it is used again, until that is done; in asyncio, await the result before.
         """
         begun = threading.Event()
 
@@ -353,22 +227,27 @@ class Dataset(Readable):
                 begun.set()
                 return self.commit(message, author=author, details=details)
 
+        with self._editing():
+            pass  # refused here and now to what yields rows for this dataset, which the thread would wait for
+
         future = Future(work)
         begun.wait()
         return future
 
     def rollback(self) -> None:
         """Drops all staged changes of rows and columns."""
-        with self._lock:
-            self._draft.discard()
-            self._holder.draft = self._draft_from(self._draft.base)
+        with self._editing() as draft:
+            draft.discard()
+            self._holder.draft = self._draft_from(draft.base)
 
     def refresh(self) -> None:
         """Moves to the branch's last version; raises ``UncommittedChangesError`` where changes are staged."""
-        with self._lock:
-            if self._draft.changed:
+        with self._editing() as draft:
+            if draft.changed:
                 raise UncommittedChangesError("there are uncommitted changes; commit or roll back before refresh")
-            self._holder.draft = self._draft_from(self._read_head())
+            head = self._read_head()
+            self._branch_id = head.id
+            self._holder.draft = self._draft_from(head.version)
 
     def tag(self, name: str, message: str | None = None, version: str | Version | None = None) -> Tag:
         """Names a version for good, durable at once; without ``version`` the current one."""
@@ -388,6 +267,7 @@ class Dataset(Readable):
     def _committed(self, version: str | Version | None, what: str) -> bytes:
         """The version named, or the current one, if nothing is staged on it."""
         with self._lock:
+            self._check_open()
             if version is None and self._draft.changed:
                 raise UncommittedChangesError(
                     f"there are uncommitted changes, which {what} would not hold; commit first, or name a version"
@@ -395,16 +275,17 @@ class Dataset(Readable):
             return self._draft.base if version is None else self._resolve(version)
 
     def _resolve(self, version: str | Version) -> bytes:
-        revision = version.id if isinstance(version, Version) else version
         with self._repository.store.read() as view:
-            return resolve(view, self._dataset, revision)
+            if isinstance(version, Version):
+                return resolve_version(view, self._dataset, bytes.fromhex(version.id))
+            return resolve(view, self._dataset, version)
 
     # Uncommitted changes that were kept
 
     def flush(self, details: Mapping[str, Any] | None = None) -> None:
         """Writes staged changes durably without committing; after a crash they can be recovered."""
-        with self._lock:
-            self._draft.flush(_checked_details(details))
+        with self._editing() as draft:
+            draft.flush(_checked_details(details))
 
     def sessions(self) -> dict[bytes, Session]:
         """Returns the sessions that hold uncommitted changes of the dataset, by id."""
@@ -413,49 +294,91 @@ class Dataset(Readable):
             return read_sessions(view, self._dataset)
 
     def recover(self) -> bool:
-        """Stages again what a handle on this branch left uncommitted; False where there is nothing.
+        """Stages again what a handle left uncommitted; False where there is nothing.
 
-        It takes the last session whose handle is gone: closed or dropped with staged changes, or, after a crash,
-        flushed. Then commit, or roll back to drop it for good. Raises ``UncommittedChangesError`` where changes are
-        staged here, and :class:`~cas.errors.ConflictError` where the branch has moved since.
+        It takes the last session that began at the version this handle is at, and whose handle is gone: closed or
+        dropped with staged changes, or, after a crash, flushed. Then commit, or roll back to drop it for good. Raises
+        ``UncommittedChangesError`` where changes are staged here, and :class:`~cas.errors.ConflictError` where what was
+        left on this branch began at another version; the message says how to get it or drop it.
         """
-        with self._lock:
-            if self._draft.changed:
+        with self._editing() as draft:
+            if draft.changed:
                 raise UncommittedChangesError("there are uncommitted changes; commit or roll back before recovering")
-            left = [
-                (session.updated, id_)
-                for id_, session in self.sessions().items()
-                if session.branch == self._branch and not session.alive and not session.details
-            ]
-            if left:
-                self.adopt(max(left)[1])
-            return bool(left)
+            left = self._left()
+            fitting = {id_: session for id_, session in left.items() if session.base == draft.base}
+            if fitting:
+                self.adopt(max(fitting, key=lambda id_: (fitting[id_].branch == self._branch, fitting[id_].updated)))
+                return True
+            elsewhere = [session for session in left.values() if session.branch == self._branch]
+            if elsewhere:
+                base = max(elsewhere, key=lambda session: session.updated).base.hex()
+                raise ConflictError(
+                    f"what was left uncommitted began at version {base[:12]}, and branch {self._branch!r} has moved "
+                    f"since; to get it: ds.branch('rescued', version='{base[:12]}').open().recover(); to drop it: "
+                    f"ds.discard()",
+                    expected=base,
+                    found=draft.base.hex(),
+                )
+            warn_of_others(self._holder)
+            return False
+
+    def discard(self) -> int:
+        """Drops what handles that are gone left uncommitted on this branch, for good; returns how many did."""
+        with self._lock:
+            ids = [id_ for id_, session in self._left().items() if session.branch == self._branch]
+
+            def change(txn: Transaction) -> None:
+                for id_ in ids:
+                    remove_session(txn, self._dataset, id_)
+
+            if ids:
+                self._repository.store.write(change)
+            return len(ids)
+
+    def _left(self) -> dict[bytes, Session]:
+        """The sessions that nobody holds, but those that an import takes up again by itself."""
+        return {
+            id_: session
+            for id_, session in self.sessions().items()
+            if not session.alive and "import" not in session.details
+        }
 
     def adopt(self, id_: bytes) -> Session:
-        """Takes over the uncommitted changes of a session that began at the current version of this branch."""
-        with self._lock:
-            session = self.sessions().get(id_) if isinstance(id_, bytes) else None
-            if session is None:
-                raise SessionNotFoundError(f"there is no session {id_!r:.80}; sessions() lists them", name=id_)
-            if session.branch != self._branch or session.base != self._draft.base:
-                raise ConflictError(
-                    f"the uncommitted changes began at version {session.base.hex()[:12]} of branch {session.branch!r}, "
-                    f"this is {self._draft.base.hex()[:12]} of {self._branch!r}",
-                    expected=session.base.hex(),
-                    found=self._draft.base.hex(),
+        """Takes over the uncommitted changes of a session, of those in :meth:`sessions`, that began at this version."""
+        with self._editing() as draft:
+            if draft.changed:
+                raise UncommittedChangesError(
+                    "there are uncommitted changes; commit or roll back before adopting others"
                 )
-            self._draft.adopt(id_, session)
-            return session
+            return self._adopt(id_)
+
+    def _adopt(self, id_: bytes) -> Session:
+        draft = self._draft
+        session = self.sessions().get(id_) if isinstance(id_, bytes) else None
+        if session is None:
+            raise SessionNotFoundError(f"there is no session {id_!r:.80}; sessions() lists them", name=id_)
+        if session.base != draft.base:
+            raise ConflictError(
+                f"the uncommitted changes began at version {session.base.hex()[:12]}, this is {draft.base.hex()[:12]}; "
+                f"make a branch there and adopt them on it",
+                expected=session.base.hex(),
+                found=draft.base.hex(),
+            )
+        draft.adopt(id_, session)
+        return session
 
     def close(self) -> None:
         """Releases the store; the handle cannot be used any more.
 
         Uncommitted changes are kept, with a warning, and can be recovered; roll back first to drop them.
         """
-        with self._lock:
-            if not self._closed:
-                self._unwatch()
+        if self._closed:
+            return
+        with self._editing():
+            self._unwatch()
+            try:
                 keep(self._holder, "was closed")
+            finally:
                 self._closed = True
                 self._repository.store.close()
 

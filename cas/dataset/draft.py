@@ -21,7 +21,7 @@ from cas.history.records import encode_tree, read_payload, write_payload
 from cas.history.row_map import RowMap
 from cas.repo.commit import Proposal, commit
 from cas.repo.metadata import Origin, live_scope_key, move_mappings, scope_key
-from cas.repo.repository import Repository
+from cas.repo.repository import Repository, check_dataset
 from cas.repo.sessions import NOBODY, Session, put_session, remove_session
 from cas.store.contract import Transaction
 from cas.store.gate import BlobWriter
@@ -41,10 +41,11 @@ class Draft:
     MiB on.
     """
 
-    def __init__(self, repository: Repository, dataset: bytes, branch: str, base: bytes) -> None:
+    def __init__(self, repository: Repository, dataset: bytes, branch: str, branch_id: bytes, base: bytes) -> None:
         self._repository = repository
         self._dataset = dataset
         self._branch = branch
+        self._branch_id = branch_id
         self.base = base
         self._writer = BlobWriter(repository.store)
         self._nodes = Nodes(repository.gate.over(self._writer.held))
@@ -54,6 +55,9 @@ class Draft:
         self._id = uuid.uuid4().bytes
         self._since: int | None = None
         self._has_details = False
+        self._flushed = False
+        self._added: set[bytes] = set()
+        self._inherited = False
         self.changed = False
 
     def append(self, values: Encoded, count: int) -> None:
@@ -97,14 +101,18 @@ class Draft:
                 self._settle_if_large()
 
     def assign_all(self, column: ColumnState, selected: range | Ints, value: Streams) -> None:
-        """Stages one value, given as one row, for all selected rows of a column."""
-        nothing = np.zeros(len(selected), np.int64)
-        self.assign(column, selected, {name: row.take(nothing) for name, row in value.items()})
+        """Stages one value, given as one row, for all selected rows of a column; memory: about 16 MiB."""
+        step = max(1, DIRECT_BYTES // max(1, sum(row.nbytes for row in value.values())))
+        with self.whole():
+            for start in range(0, len(selected), step):
+                part = selected[start : start + step]
+                nothing = np.zeros(len(part), np.int64)
+                self.assign(column, part, {name: row.take(nothing) for name, row in value.items()})
 
     def add_column(self, name: str, type_: Type, value: Streams | None) -> None:
         """Stages a column that has one value, given as one row, in all rows."""
         with self._change():
-            self.state.add_column(name, type_, value, self._writer)
+            self._added.add(self.state.add_column(name, type_, value, self._writer))
 
     def remove_column(self, name: str) -> None:
         """Stages the removal of a column."""
@@ -135,6 +143,7 @@ class Draft:
         with self.whole():
             yield
             self.changed = True
+            self._flushed = self._inherited = False
 
     def _settle_if_large(self) -> None:
         if self.state.staged_bytes >= DIRECT_BYTES or self.state.crowded:
@@ -146,10 +155,12 @@ class Draft:
         proposal = Proposal(
             self._dataset,
             self._branch,
+            self._branch_id,
             self.base,
             self.state.settle(self._writer),
             self.row_map(),
             self.origins(),
+            frozenset(self._added),
             self._id,
             message,
             author,
@@ -178,14 +189,26 @@ class Draft:
     def leave(self) -> bool:
         """Makes what is staged recoverable by others, for the handle is gone; False where nothing was to be kept.
 
-        Rows whose owner flushed them with details stay as they were then, since the details describe those.
+        Rows that their owner flushed with details, and did not change since, stay as they are.
         """
-        if not self.changed:
+        if not self.changed or self._inherited:
             return False
-        if self._has_details:
-            return True
-        self._put_session({}, NOBODY)
+        if not (self._has_details and self._flushed):
+            self._put_session({}, NOBODY)
         return True
+
+    def part_from_parent(self) -> None:
+        """Tells the draft that it is the copy of a forked child: the session is the parent's."""
+        self._id = uuid.uuid4().bytes
+        self._since = None
+        self._has_details = False
+        self._inherited = self.changed
+        # The metadata of columns that the parent has added is the parent's too.
+        self._added = set()
+
+    def is_of(self, other: Draft) -> bool:
+        """Whether two drafts are of the same dataset."""
+        return self._dataset == other._dataset
 
     def _put_session(self, details: dict[str, Any], pid: int) -> None:
         tree = self._writer.add_record(Kind.TREE, encode_tree(self.state.settle(self._writer)))
@@ -193,6 +216,7 @@ class Draft:
         blobs = list(self._writer.held.items())
 
         def change(txn: Transaction) -> int:
+            check_dataset(txn, self._dataset)
             now = txn.timestamp()
             txn.put_blobs(blobs)
             since = self._since or now
@@ -204,6 +228,7 @@ class Draft:
 
         self._since = self._repository.store.write(change)
         self._has_details = bool(details)
+        self._flushed = True
         self._writer.clear()
 
     def adopt(self, id_: bytes, session: Session) -> None:
@@ -221,13 +246,14 @@ class Draft:
         self._id = id_
         self._since = session.since
         self._has_details = bool(session.details)
-        self.changed = True
+        self._added = {origin for origin in session.origins.values() if isinstance(origin, bytes)}
+        self.changed = self._flushed = True
 
     def discard(self) -> None:
         """Ends the session, if there is one, with the metadata of its columns; the draft is spent then."""
-        staged = [self.scope(name) for name, origin in self.origins().items() if isinstance(origin, bytes)]
-        if self._since is None and not staged:
+        if self._since is None and not self._added:
             return
+        staged = [live_scope_key(self._dataset, self._branch, column) for column in self._added]
 
         def change(txn: Transaction) -> None:
             remove_session(txn, self._dataset, self._id)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cas.codec import cbor
 from cas.errors import InvalidTypeError
 from cas.repo import metadata as table
-from cas.store.contract import Transaction
+from cas.store.contract import Transaction, View
 
 if TYPE_CHECKING:
     from cas.dataset.dataset import Dataset
+
+T = TypeVar("T")
 
 
 class ReadOnlyMetadata(Mapping[str, Any]):
@@ -56,10 +58,20 @@ class Metadata(MutableMapping[str, Any]):
         self._dataset = dataset
         self._column = column
 
+    def _read(self, read: Callable[[View, bytes], T]) -> T:
+        """Reads in a view of its own, while the handle stands still: a commit moves the metadata of new columns."""
+        with self._dataset._lock, self._dataset._repository.store.read() as view:
+            return read(view, self._dataset._metadata_scope(self._column, view))
+
+    def _write(self, write: Callable[[Transaction, bytes], None]) -> None:
+        """Writes in a transaction of its own, while the handle stands still."""
+        with self._dataset._lock:
+            self._dataset._repository.store.write(
+                lambda txn: write(txn, self._dataset._metadata_scope(self._column, txn))
+            )
+
     def __getitem__(self, key: str) -> Any:
-        scope = self._dataset._metadata_scope(self._column)
-        with self._dataset._repository.store.read() as view:
-            return table.get_value(view, scope, key)
+        return self._read(lambda view, scope: table.get_value(view, scope, key))
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
@@ -75,27 +87,19 @@ class Metadata(MutableMapping[str, Any]):
                 raise InvalidTypeError(f"metadata key {key!r} is not valid: expected text")
             cbor.encode_value([key, value])
 
-        def change(txn: Transaction) -> None:
-            scope = self._dataset._metadata_scope(self._column, txn)
+        def put(txn: Transaction, scope: bytes) -> None:
             for key, value in items.items():
                 table.put_value(txn, scope, key, value)
             table.check_size(txn, scope, items)
 
-        self._dataset._repository.store.write(change)
+        self._write(put)
 
     def __delitem__(self, key: str) -> None:
-        def change(txn: Transaction) -> None:
-            table.remove_value(txn, self._dataset._metadata_scope(self._column, txn), key)
-
-        self._dataset._repository.store.write(change)
+        self._write(lambda txn, scope: table.remove_value(txn, scope, key))
 
     def clear(self) -> None:
         """Removes all keys in one durable transaction."""
-
-        def change(txn: Transaction) -> None:
-            table.move_mappings(txn, {}, [self._dataset._metadata_scope(self._column, txn)])
-
-        self._dataset._repository.store.write(change)
+        self._write(lambda txn, scope: table.move_mappings(txn, {}, [scope]))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.to_dict())
@@ -105,9 +109,7 @@ class Metadata(MutableMapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns a plain dict of all values, read at one moment."""
-        scope = self._dataset._metadata_scope(self._column)
-        with self._dataset._repository.store.read() as view:
-            return table.read_mapping(view, scope)
+        return self._read(table.read_mapping)
 
     def __repr__(self) -> str:
         return f"Metadata({self.to_dict()!r})"

@@ -10,7 +10,7 @@ from cas.dataset.future import Future
 from cas.dataset.history import Version
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import DatasetExistsError, InvalidInputError, InvalidTypeError, NotFoundError
-from cas.history.refs import MAIN, check_column_name
+from cas.history.refs import BRANCH, MAIN, check_column_name
 from cas.remote.copying import Report, copy_dataset
 from cas.repo.commit import create_dataset
 from cas.repo.config import ONE_DATASET
@@ -18,13 +18,13 @@ from cas.repo.location import Url
 from cas.repo.repository import (
     Repository,
     init_store,
-    open_or_make_store,
     open_repository,
+    place_for_dataset,
     remove_dataset,
     remove_store,
-    remove_unused_store,
+    scan_refs,
 )
-from cas.repo.revisions import resolve
+from cas.repo.revisions import resolve, resolve_version
 from cas.types import as_type
 
 
@@ -47,8 +47,9 @@ def create(url: Url, schema: Mapping[str, Any] | None = None) -> Dataset:
     if schema is not None and not isinstance(schema, Mapping):
         raise InvalidTypeError(f"schema {schema!r} is not valid; expected a dict of column names and types")
     types = {check_column_name(name): as_type(dtype) for name, dtype in (schema or {}).items()}
-    repository, name = open_or_make_store(url)
-    dataset = Dataset(repository, create_dataset(repository, name, default_author()), name, MAIN)
+    with place_for_dataset(url) as (repository, name):
+        id_ = create_dataset(repository, name, default_author())
+    dataset = Dataset(repository, id_, name, MAIN)
     for column, type_ in types.items():
         dataset.add_column(column, type_)
     if types:
@@ -66,7 +67,10 @@ def open(url: Url, branch: str = MAIN) -> Dataset:  # noqa: A001
         raise InvalidTypeError(f"branch {branch!r} is not text; expected the name of a branch")
     repository, location = open_repository(url)
     dataset = repository.dataset_id(location.name)
-    return Dataset(repository, dataset, location.name, location.revision or branch)
+    if location.revision is not None:
+        _check_agrees(url, branch if branch != MAIN else location.revision, location.revision)
+        branch = location.revision
+    return Dataset(repository, dataset, location.name, branch)
 
 
 def open_async(url: Url, branch: str = MAIN) -> Future[Dataset]:
@@ -81,9 +85,16 @@ def open_read_only(url: Url, version: str | Version | None = None) -> ReadOnlyDa
     """
     repository, location = open_repository(url, read_only=True)
     dataset = repository.dataset_id(location.name)
-    revision = version.id if isinstance(version, Version) else version
-    hash_ = find_version(repository, dataset, revision or location.revision or MAIN)
+    if location.revision is not None:
+        _check_agrees(url, location.revision if version is None else version, location.revision)
+        version = location.revision
+    hash_ = find_version(repository, dataset, MAIN if version is None else version)
     return ReadOnlyDataset(repository, dataset, location.name, hash_)
+
+
+def _check_agrees(url: Url, given: object, revision: str) -> None:
+    if given != revision:
+        raise InvalidInputError(f"the url {url} names the revision {revision!r}, and the argument {given!r}; give one")
 
 
 def copy(source: Url | Dataset | ReadOnlyDataset, url: Url, *, report: Report | None = None) -> Dataset:
@@ -96,19 +107,17 @@ def copy(source: Url | Dataset | ReadOnlyDataset, url: Url, *, report: Report | 
     """
     repository, dataset, name, revision = _source(source)
     version = None if revision is None else find_version(repository, dataset, revision)
-    target, new_name = open_or_make_store(url)
-    try:
+    with place_for_dataset(url) as (target, new_name):
         if target.has_dataset(new_name):
             raise DatasetExistsError(f"there is a dataset at {url} already; choose another place", name=new_name)
-        id_ = copy_dataset(repository, name, target, new_name, version=version, report=report)
-    except BaseException:
-        remove_unused_store(target)
-        raise
-    return Dataset(target, id_, new_name, MAIN)
+        id_ = copy_dataset(repository, dataset, name, target, new_name, version=version, report=report)
+    with target.store.read() as view:
+        branches = [branch for branch, _ in scan_refs(view, id_, BRANCH)]
+    return Dataset(target, id_, new_name, MAIN if MAIN in branches else branches[0])
 
 
 def like(source: Url | Dataset | ReadOnlyDataset, url: Url) -> Dataset:
-    """Creates an empty dataset with the columns of another one: their names, types and metadata."""
+    """Creates an empty dataset with the columns of another one: their names, types and metadata, not the dataset's."""
     if isinstance(source, (Dataset, ReadOnlyDataset)):
         return _create_like(source, url)
     with open_read_only(source) as opened:
@@ -116,16 +125,19 @@ def like(source: Url | Dataset | ReadOnlyDataset, url: Url) -> Dataset:
 
 
 def _create_like(source: Dataset | ReadOnlyDataset, url: Url) -> Dataset:
+    columns = {name: (type_, source[name].metadata.to_dict()) for name, type_ in source.schema.items()}
     dataset = create(url)
-    for name, type_ in source.schema.items():
+    for name, (type_, metadata) in columns.items():
         dataset.add_column(name, type_)
-        dataset[name].metadata.update(source[name].metadata.to_dict())
+        dataset[name].metadata.update(metadata)
     dataset.commit("Columns added")
     return dataset
 
 
 def _source(source: Url | Dataset | ReadOnlyDataset) -> tuple[Repository, bytes, str, str | None]:
     """The store, dataset id, name and perhaps revision that are to be copied."""
+    if isinstance(source, (Dataset, ReadOnlyDataset)):
+        source._check_open()
     if isinstance(source, ReadOnlyDataset):
         return source._repository, source._dataset, source._name, source.version.id
     if isinstance(source, Dataset):
@@ -142,6 +154,8 @@ def delete(url: Url) -> None:
     when it has no datasets. Raises :class:`~cas.errors.NotFoundError` for what is no store or dataset.
     """
     repository, location = open_repository(url)
+    if location.path.is_symlink():
+        raise InvalidInputError(f"{url} is a link; delete what it leads to, {location.path.resolve()}")
     if location.revision is not None:
         raise InvalidInputError(f"{url} names a revision; delete takes the url of a dataset, tags have Tag.delete")
     names = repository.dataset_names()
@@ -156,10 +170,12 @@ def delete(url: Url) -> None:
         repository.store.write(lambda txn: remove_dataset(txn, location.name))
 
 
-def find_version(repository: Repository, dataset: bytes, revision: str) -> bytes:
-    """Returns the version that a revision names in a dataset."""
+def find_version(repository: Repository, dataset: bytes, version: str | Version) -> bytes:
+    """Returns the version that a revision names in a dataset, or a version if it is one of it."""
     with repository.store.read() as view:
-        return resolve(view, dataset, revision)
+        if isinstance(version, Version):
+            return resolve_version(view, dataset, bytes.fromhex(version.id))
+        return resolve(view, dataset, version)
 
 
 def exists(url: Url) -> bool:

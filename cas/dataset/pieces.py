@@ -51,6 +51,12 @@ class Pieces(Generic[New]):
     def __iter__(self) -> Iterator[KeepRows | New]:
         return iter(self._pieces)
 
+    def copy(self) -> Pieces[New]:
+        """Returns the same pieces, which later edits of these leave alone."""
+        other: Pieces[New] = Pieces(0)
+        other._pieces, other._rows, other.edited = list(self._pieces), self._rows, self.edited
+        return other
+
     def save(self) -> tuple[list[Any], int, int, bool]:
         """Returns what :meth:`restore` needs to undo later changes; constant cost."""
         return self._pieces, len(self._pieces), self._rows, self.edited

@@ -17,7 +17,7 @@ from cas.repo.repository import Repository
 
 _WRITING: Final = (
     *("add_column", "remove_column", "rename_column", "append", "insert", "delete", "splice", "rollback", "refresh"),
-    *("commit", "commit_async", "tag", "branch", "merge", "revert_to", "flush", "recover", "adopt"),
+    *("commit", "commit_async", "tag", "branch", "flush", "discard", "recover", "adopt"),
 )
 
 

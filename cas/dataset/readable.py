@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-
-from cas.codec.rows import Ints
-from cas.codec.values import Streams
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.indexing import select
 from cas.dataset.rows import RowRangeView, RowView
@@ -21,6 +19,18 @@ from cas.types import Type
 
 if TYPE_CHECKING:
     from cas.dataset.metadata import Metadata, ReadOnlyMetadata
+
+
+_all: weakref.WeakSet[Readable] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Another thread of the parent may have held a lock, which nobody here would ever give back."""
+    for dataset in list(_all):
+        dataset._lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Readable:
@@ -36,6 +46,7 @@ class Readable:
         self._name = name
         self._closed = False
         self._lock = threading.RLock()
+        _all.add(self)
 
     @property
     def _state(self) -> State:
@@ -58,13 +69,15 @@ class Readable:
     @property
     def name(self) -> str:
         """The name of the dataset: the last part of its path, unless it was given another one."""
-        facts = self._repository.facts(self._name)
+        self._check_open()
+        facts = self._repository.facts(self._name, self._dataset)
         return facts.title or self._name.rsplit("/", 1)[-1] or self._repository.path.name
 
     @property
     def description(self) -> str:
         """What the dataset is, in words; empty unless it was set."""
-        return self._repository.facts(self._name).description
+        self._check_open()
+        return self._repository.facts(self._name, self._dataset).description
 
     @property
     def schema(self) -> dict[str, Type]:
@@ -137,21 +150,10 @@ class Readable:
             raise ColumnNotFoundError(f"there is no column {name!r}; the columns are: {names}", name=name)
         return column
 
-    def _read_rows(self, name: str, start: int, stop: int) -> Streams:
+    def _frozen(self) -> State:
+        """The table as it is now, to be read without the lock."""
         with self._lock:
-            return self._column_state(name).read(start, stop)
-
-    def _take_rows(self, name: str, rows: Ints) -> Streams:
-        with self._lock:
-            return self._column_state(name).take(rows)
-
-    def _streams_of(self, name: str, numbers: range | Ints) -> Streams:
-        """Returns the rows at the given numbers of a column's streams."""
-        if isinstance(numbers, range):
-            if numbers.step == 1:
-                return self._read_rows(name, numbers.start, numbers.stop)
-            numbers = np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64)
-        return self._take_rows(name, numbers)
+            return self._state.frozen()
 
     def _metadata(self, column: str | None) -> Metadata | ReadOnlyMetadata:
         raise NotImplementedError

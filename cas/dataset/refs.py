@@ -13,7 +13,7 @@ from cas.errors import ExistsError, InvalidTypeError, NotFoundError
 from cas.history.refs import BRANCH, RefRecord, check_ref_name
 from cas.repo.branches import begin_metadata
 from cas.repo.commit import move_ref
-from cas.repo.repository import Repository, find_ref, scan_refs
+from cas.repo.repository import Repository, check_dataset, find_ref, scan_refs
 from cas.store.contract import Transaction, View
 
 
@@ -101,6 +101,7 @@ def create_ref(
     cbor.encode_value(message)  # refuses what is no Unicode text
 
     def change(txn: Transaction) -> RefRecord:
+        check_dataset(txn, dataset)
         check_free(txn, dataset, what, checked)
         ref = RefRecord(what._kind, version, txn.timestamp(), message, uuid.uuid4().bytes)
         move_ref(txn, dataset, checked, None, ref, what._kind, message)

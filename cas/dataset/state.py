@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -42,6 +43,12 @@ class StreamState:
     def layout(self) -> Layout:
         """The layout of the stream."""
         return self.reader.layout
+
+    def frozen(self) -> StreamState:
+        """Returns the stream as it is now, which later edits of this one leave alone."""
+        frozen = copy.copy(self)
+        frozen._pieces = self._pieces.copy()
+        return frozen
 
     def append(self, rows: Rows) -> None:
         """Stages rows at the end."""
@@ -134,6 +141,11 @@ class ColumnState:
         """Returns the same column under another name."""
         return ColumnState(name, self.type, self.streams, self.metadata, self.origin)
 
+    def frozen(self) -> ColumnState:
+        """Returns the column as it is now, which later edits of this one leave alone."""
+        streams = {name: stream.frozen() for name, stream in self.streams.items()}
+        return ColumnState(self.name, self.type, streams, self.metadata, self.origin)
+
     def read(self, start: int, stop: int) -> Streams:
         """Returns the rows of each stream."""
         return {name: stream.read(start, stop) for name, stream in self.streams.items()}
@@ -141,6 +153,14 @@ class ColumnState:
     def take(self, rows: Ints) -> Streams:
         """Returns the rows of each stream at the given numbers."""
         return {name: stream.take(rows) for name, stream in self.streams.items()}
+
+    def read_numbers(self, numbers: range | Ints) -> Streams:
+        """Returns the rows of each stream at the given numbers; a range of step 1 costs the least."""
+        if isinstance(numbers, range):
+            if numbers.step == 1:
+                return self.read(numbers.start, numbers.stop)
+            numbers = np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64)
+        return self.take(numbers)
 
     def splice(self, edits: Sequence[tuple[int, int, Streams | None]]) -> None:
         """Stages edits in each stream."""
@@ -162,15 +182,17 @@ class State:
         streams = {name: StreamState(self.nodes, record.streams[name], layouts[name]) for name in layouts}
         return ColumnState(record.name, record.type, streams, record.metadata, record.name)
 
-    def add_column(self, name: str, type_: Type, value: Streams | None, writer: BlobWriter) -> None:
-        """Adds a column that has the same value, given as one row, in all rows."""
+    def add_column(self, name: str, type_: Type, value: Streams | None, writer: BlobWriter) -> bytes:
+        """Adds a column that has the same value, given as one row, in all rows; returns its id."""
         streams: dict[str, StreamState] = {}
         for stream, layout in type_.layouts().items():
             ref = EMPTY_STREAM
             if self.rows and value is not None:
                 ref = build_constant_stream(self.nodes, value[stream], self.rows, layout, writer)
             streams[stream] = StreamState(self.nodes, ref, layout)
-        self.columns = {**self.columns, name: ColumnState(name, type_, streams, EMPTY_METADATA, uuid.uuid4().bytes)}
+        id_ = uuid.uuid4().bytes
+        self.columns = {**self.columns, name: ColumnState(name, type_, streams, EMPTY_METADATA, id_)}
+        return id_
 
     def remove_column(self, name: str) -> None:
         """Removes a column."""
@@ -182,6 +204,12 @@ class State:
             new if name == old else name: column.renamed(new) if name == old else column
             for name, column in self.columns.items()
         }
+
+    def frozen(self) -> State:
+        """Returns the table as it is now, which later edits of this one leave alone. Cost: its pieces."""
+        frozen = copy.copy(self)
+        frozen.columns = {name: column.frozen() for name, column in self.columns.items()}
+        return frozen
 
     def append(self, values: Mapping[str, Streams], count: int) -> None:
         """Stages rows at the end of all columns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,8 @@ TAG: Final = "tag"
 MAIN: Final = "main"
 MAX_NAME_BYTES: Final = 255
 _FORBIDDEN: Final = "@~:^\\"
+# Of versions, and of branches, tags and datasets.
+_ID: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ def check_ref_name(name: object, what: str) -> str:
         raise InvalidNameError(
             f"{what} name {text!r} is not valid: it must not begin with '-' nor hold '..' or any of {_FORBIDDEN}"
         )
+    if _ID.fullmatch(text):
+        raise InvalidNameError(f"{what} name {text!r} is not valid: it looks like an id, by which others are found")
     return text
 
 

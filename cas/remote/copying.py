@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from cas.hashing import Kind
 from cas.history.graph import find_entry, get_entry, new_entry
 from cas.history.records import PAYLOAD_LAYOUT, Payload, TreeRecord, VersionRecord, load_record
 from cas.history.refs import BRANCH, MAIN, TAG, RefRecord
+from cas.repo.branches import metadata_payloads
 from cas.repo.commit import move_ref
 from cas.repo.metadata import put_value, read_mapping, read_snapshot, scope_key
 from cas.repo.repository import Repository, register_dataset, scan_refs
@@ -22,18 +25,16 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
-    """What is copied: a dataset, with its refs or as it was at one version."""
+class _Ref:
+    """A branch or tag to be made: its record in the source, and a branch's live metadata by column, in stored form."""
 
-    repository: Repository
-    dataset: bytes
-    name: str
-    refs: dict[str, RefRecord]
-    live: bool
+    record: RefRecord
+    metadata: dict[str | None, dict[str, Any]]
 
 
 def copy_dataset(
     source: Repository,
+    dataset: bytes,
     source_name: str,
     target: Repository,
     name: str,
@@ -43,20 +44,49 @@ def copy_dataset(
 ) -> bytes:
     """Copies a dataset and returns the id of the new one: the same versions, under the same ids.
 
-    With its branches, tags and live metadata, or, where ``version`` is given, that one and those before it as ``main``.
-    It appears in the target at once, when all is there. Cost: what the target lacks. Storage timestamps are the
-    target's, for its clock orders what lands there.
+    With its branches, tags and live metadata, as they are at one moment, or, where ``version`` is given, that one and
+    those before it as ``main``. It appears in the target at once, when all is there. Cost: what the target lacks.
+    Storage timestamps are the target's, for its clock orders what lands there; branches and tags have new ids.
     """
-    facts = source.facts(source_name)
-    if version is None:
-        with source.store.read() as view:
-            refs = dict([*scan_refs(view, facts.id, BRANCH), *scan_refs(view, facts.id, TAG)])
-    else:
-        refs = {MAIN: RefRecord(BRANCH, version, 0, "", facts.id)}
-    origin = _Origin(source, facts.id, source_name, refs, version is None)
-    versions = _in_order(source, [ref.version for ref in refs.values()])
-    _copy_blobs(origin.repository, target, versions, report)
-    return target.store.write(lambda txn: _enter(txn, origin, target, name, versions))
+    description = source.facts(source_name, dataset).description
+    refs = _refs(source, dataset) if version is None else {MAIN: _main_at(source, version)}
+    versions = _in_order(source, [ref.record.version for ref in refs.values()])
+    _copy_blobs(source, target, versions, report)
+
+    def enter(txn: Transaction) -> bytes:
+        for hash_ in versions:
+            if find_entry(txn, hash_) is None:
+                txn.put(VERSIONS, hash_, new_entry(txn, source.version(hash_).parents, txn.timestamp()).encode())
+        id_ = register_dataset(txn, name, description=description)
+        for ref_name, ref in refs.items():
+            record = dataclasses.replace(ref.record, timestamp=txn.timestamp(), id=uuid.uuid4().bytes)
+            move_ref(txn, id_, ref_name, None, record, "copy", source_name)
+            for column, mapping in ref.metadata.items():
+                for key, value in mapping.items():
+                    put_value(txn, scope_key(id_, ref_name, column), key, value)
+        return id_
+
+    return target.store.write(enter)
+
+
+def _refs(source: Repository, dataset: bytes) -> dict[str, _Ref]:
+    """The branches and tags with their live metadata, all of one moment."""
+    refs: dict[str, _Ref] = {}
+    with source.store.read() as view:
+        for name, record in scan_refs(view, dataset, BRANCH):
+            scopes = {
+                column: scope_key(dataset, name, column) for column, _ in metadata_payloads(source, record.version)
+            }
+            refs[name] = _Ref(record, {column: read_mapping(view, scope) for column, scope in scopes.items()})
+        refs |= {name: _Ref(record, {}) for name, record in scan_refs(view, dataset, TAG)}
+    return refs
+
+
+def _main_at(source: Repository, version: bytes) -> _Ref:
+    """A branch at a version, with the metadata that it was committed with."""
+    payloads = metadata_payloads(source, version)
+    metadata = {column: read_snapshot(payload, source.nodes) for column, payload in payloads}
+    return _Ref(RefRecord(BRANCH, version, 0, "", b""), metadata)
 
 
 def _in_order(source: Repository, heads: Iterable[bytes]) -> list[bytes]:
@@ -99,33 +129,3 @@ def _copy_streams(streams: StreamCopier, record: VersionRecord, tree: TreeRecord
     for payload in payloads:
         if not isinstance(payload, bytes):
             streams.copy(payload, PAYLOAD_LAYOUT)
-
-
-def _enter(txn: Transaction, origin: _Origin, target: Repository, name: str, versions: list[bytes]) -> bytes:
-    """Enters versions, dataset, refs and live metadata."""
-    for version in versions:
-        if find_entry(txn, version) is None:
-            parents = origin.repository.version(version).parents
-            txn.put(VERSIONS, version, new_entry(txn, parents, txn.timestamp()).encode())
-    facts = origin.repository.facts(origin.name)
-    dataset = register_dataset(txn, name, description=facts.description)
-    for ref_name, ref in origin.refs.items():
-        copied = dataclasses.replace(ref, timestamp=txn.timestamp())
-        move_ref(txn, dataset, ref_name, None, copied, "copy", origin.name)
-        if ref.kind == BRANCH:
-            _copy_metadata(txn, origin, dataset, ref_name, ref.version)
-    return dataset
-
-
-def _copy_metadata(txn: Transaction, origin: _Origin, dataset: bytes, branch: str, head: bytes) -> None:
-    tree = origin.repository.tree(origin.repository.version(head).tree)
-    payloads: dict[str | None, Payload] = {column.name: column.metadata for column in tree.columns}
-    payloads[None] = tree.metadata
-    for column, payload in payloads.items():
-        if origin.live:
-            with origin.repository.store.read() as view:
-                mapping = read_mapping(view, scope_key(origin.dataset, branch, column))
-        else:
-            mapping = read_snapshot(payload, origin.repository.nodes)
-        for key, value in mapping.items():
-            put_value(txn, scope_key(dataset, branch, column), key, value)

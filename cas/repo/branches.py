@@ -13,7 +13,7 @@ from cas.store.contract import Transaction
 def begin_metadata(txn: Transaction, repository: Repository, dataset: bytes, version: bytes, branch: str) -> None:
     """Gives a new branch the metadata of the version that it begins at."""
     remove_metadata(txn, repository, dataset, version, branch)
-    for column, payload in _payloads(repository, version):
+    for column, payload in metadata_payloads(repository, version):
         scope = scope_key(dataset, branch, column)
         for key, value in read_snapshot(payload, repository.nodes).items():
             put_value(txn, scope, key, value)
@@ -21,17 +21,18 @@ def begin_metadata(txn: Transaction, repository: Repository, dataset: bytes, ver
 
 def move_metadata(txn: Transaction, repository: Repository, dataset: bytes, version: bytes, old: str, new: str) -> None:
     """Moves the metadata of a branch, whose last version is given, to another name."""
-    columns = [column for column, _ in _payloads(repository, version)]
+    columns = [column for column, _ in metadata_payloads(repository, version)]
     moves = {scope_key(dataset, new, column): scope_key(dataset, old, column) for column in columns}
     move_mappings(txn, moves, [])
 
 
 def remove_metadata(txn: Transaction, repository: Repository, dataset: bytes, version: bytes, branch: str) -> None:
     """Removes the metadata of a branch whose last version is given."""
-    move_mappings(txn, {}, [scope_key(dataset, branch, column) for column, _ in _payloads(repository, version)])
+    move_mappings(txn, {}, [scope_key(dataset, branch, column) for column, _ in metadata_payloads(repository, version)])
 
 
-def _payloads(repository: Repository, version: bytes) -> Iterator[tuple[str | None, Payload]]:
+def metadata_payloads(repository: Repository, version: bytes) -> Iterator[tuple[str | None, Payload]]:
+    """Yields the metadata of a version: of the dataset, under None, and of each column."""
     tree = repository.tree(repository.version(version).tree)
     yield None, tree.metadata
     for column in tree.columns:

@@ -37,16 +37,18 @@ FIRST_MESSAGE = "Dataset created"
 class Proposal:
     """What a commit wants to land on a branch: a state, the version it comes from, and how rows and columns line up.
 
-    ``origins`` tells for each column where it comes from; ``session`` is the id under which the writer may have flushed
-    rows.
+    ``origins`` tells for each column where it comes from; ``added`` are the ids of all columns that were new at some
+    time; ``session`` is the id under which the writer may have flushed rows.
     """
 
     dataset: bytes
     branch: str
+    branch_id: bytes
     base: bytes
     tree: TreeRecord
     row_map: RowMap
     origins: dict[str, Origin]
+    added: frozenset[bytes]
     session: bytes
     message: str
     author: str
@@ -151,12 +153,18 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
 
 def _expect_head(view: View, proposal: Proposal) -> RefRecord:
     ref = find_ref(view, proposal.dataset, proposal.branch)
-    if ref is None or ref.kind != BRANCH:
-        raise BranchNotFoundError(f"branch {proposal.branch!r} is gone; its rows stay staged", name=proposal.branch)
+    if ref is None or ref.id != proposal.branch_id:
+        base = proposal.base.hex()[:12]
+        raise BranchNotFoundError(
+            f"branch {proposal.branch!r} was deleted or renamed; what is staged stays so: close the dataset, make a "
+            f"branch at version {base}, and recover() it there",
+            name=proposal.branch,
+        )
     if ref.version != proposal.base:
         raise ConflictError(
             f"branch {proposal.branch!r} was moved by another writer, from {proposal.base.hex()[:12]} to "
-            f"{ref.version.hex()[:12]}; the rows stay staged: open the dataset again and apply them there",
+            f"{ref.version.hex()[:12]}; what is staged stays so: apply it to the dataset opened again, or close this "
+            f"one, make a branch at version {proposal.base.hex()[:12]}, and recover() it there",
             expected=proposal.base.hex(),
             found=ref.version.hex(),
         )
@@ -189,8 +197,9 @@ def _settle_metadata(txn: Transaction, proposal: Proposal, base_columns: Collect
 
     moves = {scope(name): proposal.scope(name) for name, origin in proposal.origins.items() if origin != name}
     removed = set(base_columns) - {origin for origin in proposal.origins.values() if isinstance(origin, str)}
-    if moves or removed:
-        move_mappings(txn, moves, [scope(name) for name in removed])
+    unused = [live_scope_key(proposal.dataset, proposal.branch, column) for column in proposal.added]
+    if moves or removed or unused:
+        move_mappings(txn, moves, [*unused, *map(scope, removed)])
 
 
 def _land(txn: Transaction, writer: BlobWriter, record: VersionRecord) -> bytes:

@@ -55,7 +55,10 @@ def put_value(txn: Transaction, scope: bytes, key: str, value: object) -> None:
 
 
 def check_size(view: View, scope: bytes, changed: Collection[str]) -> None:
-    """Refuses a mapping that would be too large for a commit; looks where one of the changed values is not small."""
+    """Refuses a mapping that would be too large for a commit.
+
+    It looks where one of the changed values is not small; what very many small ones take, only a commit finds.
+    """
     sizes = (len(view.get(METADATA, _key(scope, key)) or b"") for key in changed)
     if max(sizes, default=0) > _SMALL_BYTES and sum(len(data) for _, data in view.scan(METADATA, scope)) > _MOST_BYTES:
         raise InvalidInputError(

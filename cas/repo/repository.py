@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from cas.errors import (
     CorruptedError,
     DatasetExistsError,
     DatasetNotFoundError,
+    InvalidInputError,
     StoreExistsError,
     StoreNotFoundError,
 )
@@ -83,28 +85,27 @@ class Repository:
 
     def dataset_id(self, name: str) -> bytes:
         """Returns the id of a dataset; raises ``DatasetNotFoundError``, which lists the names there are."""
-        return self.facts(name).id
-
-    def facts(self, name: str) -> DatasetRecord:
-        """Returns what is noted of a dataset; raises ``DatasetNotFoundError``, which lists the names there are."""
         with self.store.read() as view:
             found = find_dataset(view, name)
         if found is None:
             raise DatasetNotFoundError(self._missing(name), name=name)
-        return found
+        return found.id
+
+    def facts(self, name: str, dataset: bytes) -> DatasetRecord:
+        """Returns what is noted of a dataset; raises ``DatasetNotFoundError`` where it is gone."""
+        with self.store.read() as view:
+            return _same_dataset(view, name, dataset)
 
     def has_dataset(self, name: str) -> bool:
         """Whether there is a dataset of that name."""
         with self.store.read() as view:
             return find_dataset(view, name) is not None
 
-    def set_facts(self, name: str, change_facts: Callable[[DatasetRecord], DatasetRecord]) -> None:
+    def set_facts(self, name: str, dataset: bytes, change_facts: Callable[[DatasetRecord], DatasetRecord]) -> None:
         """Changes what is noted of a dataset, durable at once."""
 
         def change(txn: Transaction) -> None:
-            found = find_dataset(txn, name)
-            if found is None:
-                raise DatasetNotFoundError(f"dataset {name!r} was deleted", name=name)
+            found = _same_dataset(txn, name, dataset)
             txn.put(DATASETS, _dataset_key(name), change_facts(found).encode())
 
         self.store.write(change)
@@ -122,12 +123,6 @@ def remove_store(repository: Repository) -> None:
     """Removes a store with its files, and its directory if nothing else is in it."""
     repository.store.close()
     remove_files(repository.path)
-
-
-def remove_unused_store(repository: Repository) -> None:
-    """Removes a store that was made for one dataset and did not get it."""
-    if repository.config.layout == ONE_DATASET and not repository.dataset_names():
-        remove_store(repository)
 
 
 def init_store(url: Url) -> Repository:
@@ -153,24 +148,39 @@ def open_repository(url: Url, *, read_only: bool = False) -> tuple[Repository, L
     return Repository(LmdbStore(location.store, read_only=read_only), location.store), location
 
 
-def open_or_make_store(url: Url) -> tuple[Repository, str]:
-    """Opens the store that a new dataset goes into, made for it alone where there is none; returns its name too."""
+@contextmanager
+def place_for_dataset(url: Url) -> Iterator[tuple[Repository, str]]:
+    """Gives the store that a new dataset goes into, and its name; a store is made for it alone where there is none.
+
+    If the block fails, a store that was made goes again.
+    """
     location = parse_url(url)
-    if location.store is None:
-        store = create_files(location.path, lambda txn: write_config(txn, ONE_DATASET))
-        return Repository(store, location.path), ""
-    repository = Repository(LmdbStore(location.store), location.store)
+    if location.store is not None:
+        yield _place_in_store(url, location, location.store)
+        return
+    repository = Repository(create_files(location.path, lambda txn: write_config(txn, ONE_DATASET)), location.path)
+    try:
+        yield repository, ""
+    except BaseException:
+        remove_store(repository)
+        raise
+
+
+def _place_in_store(url: Url, location: Location, store: Path) -> tuple[Repository, str]:
+    if location.revision is not None:
+        raise InvalidInputError(
+            f"{url} names a revision, which a new dataset does not have; leave out what follows the @"
+        )
+    repository = Repository(LmdbStore(store), store)
     if repository.config.layout == ONE_DATASET:
         if location.name:
             raise DatasetExistsError(
-                f"{location.store} is a store of one dataset; choose a path outside of it", name=location.name
+                f"{store} is a store of one dataset; choose a path outside of it", name=location.name
             )
     elif location.name:
         check_dataset_name(location.name)
     else:
-        raise DatasetExistsError(
-            f"{location.store} is a store of many datasets; add a name: {location.store}/NAME", name=""
-        )
+        raise DatasetExistsError(f"{store} is a store of many datasets; add a name: {store}/NAME", name="")
     return repository, location.name
 
 
@@ -199,6 +209,20 @@ def remove_dataset(txn: Transaction, name: str) -> None:
         for key, _ in list(txn.scan(table, found.id)):
             txn.remove(table, key)
     txn.remove(DATASETS, _dataset_key(name))
+
+
+def _same_dataset(view: View, name: str, dataset: bytes) -> DatasetRecord:
+    """The record of that name, if it is still that dataset."""
+    found = find_dataset(view, name)
+    if found is None or found.id != dataset:
+        raise DatasetNotFoundError(f"the dataset {name!r} was deleted; open another one", name=name)
+    return found
+
+
+def check_dataset(view: View, dataset: bytes) -> None:
+    """Refuses a dataset that was deleted: one that is there has at least one branch."""
+    if next(view.scan(REFS, dataset), None) is None:
+        raise DatasetNotFoundError("the dataset was deleted; open another one", name=dataset.hex())
 
 
 def find_dataset(view: View, name: str) -> DatasetRecord | None:

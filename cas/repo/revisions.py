@@ -42,6 +42,11 @@ def resolve(view: View, dataset: bytes, revision: str) -> bytes:
     )
 
 
+def resolve_version(view: View, dataset: bytes, version: bytes) -> bytes:
+    """Returns a version, given by its hash, if it is one of the dataset."""
+    return find_prefix(view, version.hex(), dataset)
+
+
 def _step_back(view: View, version: bytes, back: int, revision: str) -> bytes:
     depth = get_entry(view, version).depth - back
     if depth < 0:

@@ -33,6 +33,15 @@ _pool_pid = 0
 _pool_lock = threading.Lock()
 
 
+def _after_fork_in_child() -> None:
+    """Another thread of the parent may have held the lock, which nobody here would ever give back."""
+    global _pool_lock
+    _pool_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def workers() -> ThreadPoolExecutor:
     """Returns the process's thread pool; hashing and compression release the GIL."""
     global _pool, _pool_pid

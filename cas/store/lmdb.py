@@ -95,6 +95,7 @@ class LmdbStore:
         self._read_only = read_only
         self._shared: Environment | None = None
         self._pid = 0
+        self._file: tuple[int, int] | None = None
         self._finalizer: weakref.finalize[[Environment, int], LmdbStore]
 
     @property
@@ -108,6 +109,7 @@ class LmdbStore:
         if self._shared is None or self._pid != os.getpid():
             if not (self.path / "data.mdb").is_file():
                 raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
+            self._check_file()
             self._shared = environment.acquire(self.path)
             self._pid = os.getpid()
             self._finalizer = weakref.finalize(self, environment.abandon, self._shared, self._pid)
@@ -126,8 +128,7 @@ class LmdbStore:
         shared = self._environment()
         if shared.read_only:
             raise ReadOnlyError(f"the store {self.path} cannot be written: its files are read-only for this user")
-        if not (self.path / MARKER).exists():
-            raise StoreNotFoundError(f"the store {self.path} was deleted: {MARKER} is gone", name=str(self.path))
+        self._check_file()
         with shared.write_lock:
             while True:
                 try:
@@ -137,6 +138,21 @@ class LmdbStore:
                     return result
                 except lmdb.MapFullError:
                     shared.grow()
+
+    def _check_file(self) -> None:
+        """Refuses a store that was deleted, or that another one has taken the place of, since the handle was opened."""
+        try:
+            status = os.stat(self.path / "data.mdb")
+            os.stat(self.path / MARKER)
+        except FileNotFoundError as error:
+            gone = os.path.basename(error.filename)
+            raise StoreNotFoundError(
+                f"the store {self.path} was deleted: {gone} is gone", name=str(self.path)
+            ) from None
+        found = (status.st_dev, status.st_ino)
+        if self._file not in (None, found):
+            raise StoreNotFoundError(f"the store {self.path} was replaced by another one; open it again")
+        self._file = found
 
     def stored_bytes(self) -> int:
         return sum(entry.stat().st_blocks * 512 for entry in self.path.iterdir() if entry.is_file())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,6 +124,18 @@ def decode_node(payload: bytes, name: str) -> Node:
     return Node(level, entries)
 
 
+_all: weakref.WeakSet[Nodes] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Another thread of the parent may have held a lock, which nobody here would ever give back."""
+    for nodes in list(_all):
+        nodes._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class Nodes:
     """Loads nodes through a gate, and keeps the last ones decoded (at most 2,048, some 25 MB)."""
 
@@ -129,6 +143,7 @@ class Nodes:
         self.gate = gate
         self._cache: OrderedDict[bytes, Node] = OrderedDict()
         self._lock = threading.Lock()
+        _all.add(self)
 
     def load(self, hash_: bytes) -> Node:
         """Returns the node with this hash; one that is missing or damaged raises ``CorruptedError``."""

@@ -17,6 +17,8 @@ from cas.types.layout import DATA, SHAPE, Layout
 from cas.types.plain import Scalar, check_dedup
 
 _MAX_ELEMENTS: Final = 2**48
+# What every NumPy can hold, with one axis more for the rows.
+_MAX_AXES: Final = 31
 _BOX_FORMATS: Final = {
     "ltrb": ("ltrb", "xyxy", "tlbr"),
     "ltwh": ("ltwh", "xywh", "tlwh"),
@@ -118,8 +120,8 @@ Array.dimensions = property(lambda self: len(self.shape))  # type: ignore[attr-d
 
 def _shape(given: object, dimensions: object) -> tuple[int | None, ...]:
     axes = _size(dimensions)
-    if axes is not None and not 0 <= axes <= 64:
-        raise InvalidInputError(f"dimensions={axes} is not valid; expected 0 to 64")
+    if axes is not None and not 0 <= axes <= _MAX_AXES:
+        raise InvalidInputError(f"dimensions={axes} is not valid; expected 0 to {_MAX_AXES}")
     if given is None:
         if axes is None:
             raise InvalidTypeError("an array needs a shape, such as (28, 28), or a number of dimensions")
@@ -129,6 +131,8 @@ def _shape(given: object, dimensions: object) -> tuple[int | None, ...]:
     shape = tuple(_size(size) for size in given)
     if axes is not None and axes != len(shape):
         raise InvalidInputError(f"shape {shape} has {len(shape)} dimensions, not {axes}; give one of the two")
+    if len(shape) > _MAX_AXES:
+        raise InvalidInputError(f"a shape of {len(shape)} dimensions is not valid; expected at most {_MAX_AXES}")
     sizes = [size for size in shape if size is not None]
     if any(size < 0 for size in sizes):
         raise InvalidInputError(f"shape {shape} holds a negative size; expected 0 and more, or None where free")

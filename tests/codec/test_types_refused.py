@@ -204,7 +204,7 @@ def test_python_floats_round_to_the_nearest(dtype: str, value: float, nudge: int
     below = finite[max(0, int(np.searchsorted(finite, value)) - 1)]
     above = finite[min(len(finite) - 1, int(np.searchsorted(finite, value)))]
     middle = (below + above) / 2
-    value = float(np.nextafter(middle, np.inf * nudge)) if nudge else middle
+    value = float(np.nextafter(middle, np.inf * nudge) if nudge else middle)
     try:
         (found,) = reads(types.Scalar(dtype), [value]).astype(np.float64)
     except InvalidInputError:

@@ -164,7 +164,7 @@ def test_the_only_branch_stays(ds: cas.Dataset) -> None:
     ds.branches["main"].delete()
     assert ds.branches.names() == ["trunk"]
     ds.append({"x": [1]})
-    with pytest.raises(BranchNotFoundError, match="stay staged"):
+    with pytest.raises(BranchNotFoundError, match=r"recover\(\) it there"):
         ds.commit()
     ds.rollback()
 

@@ -235,8 +235,8 @@ def test_inserting(numbers: cas.Dataset) -> None:
     numbers.insert(1, numbers)
     assert numbers["x"][:4].tolist() == [-1, -1, 0, 77]
     assert len(numbers) == 30
-    for index in (31, -31, None, 1.5, "1", True):
-        with pytest.raises(InvalidInputError, match="cannot be inserted"):
+    for index in (31, -31, None, 1.5, "1", True, [{"x": 1}]):
+        with pytest.raises(InvalidInputError, match="inserted at"):
             numbers.insert(index, {"x": [1]})  # type: ignore[arg-type]
 
 

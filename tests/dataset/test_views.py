@@ -27,6 +27,7 @@ WRITING = {
         "commit",
         "commit_async",
         "delete",
+        "discard",
         "flush",
         "has_changes",
         "insert",

@@ -163,7 +163,7 @@ class _Import:
                 self._drop(id_)
                 continue
             try:
-                self._dataset.adopt(id_)
+                self._dataset._adopt(id_)
                 self._resumed = True
                 return StreamRef.from_record(state["fingerprints"], "session")
             except (CorruptedError, KeyError, TypeError):
