@@ -1,4 +1,4 @@
-"""Calls everything public with odd arguments; run as a script on a store of many datasets, in a directory of its own.
+"""Calls everything public with odd arguments; run as a script with the absolute path of a store of many datasets.
 
 It writes a JSON object: for each callable, what came of it that is neither a result nor an error of the package.
 """
@@ -11,8 +11,10 @@ import enum
 import faulthandler
 import inspect
 import json
+import os
 import pathlib
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -218,6 +220,7 @@ def problems_of(name: str, url: str) -> Iterator[str]:
 def main(lake: str) -> None:
     """Calls all, one after the other, each on a dataset of the lake."""
     faulthandler.enable()
+    os.chdir(tempfile.mkdtemp())  # some of the arguments are paths of new datasets
     problems = {name: list(problems_of(name, f"{lake}/{number}")) for number, name in enumerate(public_names())}
     sys.stdout.write(json.dumps({name: found for name, found in problems.items() if found}))
 

@@ -180,3 +180,12 @@ def test_import_is_light() -> None:
     code = f"import sys; from cas import *; print([name for name in {heavy!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_nothing_else_stands_at_the_top() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT.parent, capture_output=True, text=True)
+    if listed.returncode == 0:
+        top = {path.split("/")[0] for path in listed.stdout.split("\0") if path}
+        assert {name for name in top if not name.startswith(".")} <= {
+            *("LICENSE", "README.md", "pyproject.toml", "bench", "cas", "fixtures", "tests")
+        }

@@ -104,9 +104,12 @@ def _convert(array: NDArray[Any], target: np.dtype[Any], column: str) -> NDArray
         converted, fits = _converted(array, target)
     if not fits.all():
         row = int(np.argmin(fits.reshape(len(array), -1).all(axis=1))) if array.ndim else 0
-        bad = array[row] if array.ndim else array
-        told = bad if np.ndim(bad) == 0 else "a value"
-        raise refused(InvalidInputError, column, row, f"{told} does not fit {target.name} exactly")
+        value = array[~fits].reshape(-1)[0]
+        # Rounding is the writer's to decide; a value out of range is not.
+        rounds = array.dtype.kind == target.kind == "f" and np.isfinite(converted[~fits].reshape(-1)[0])
+        help_ = f"; to round it, give values.astype(np.{target.name})" if rounds else ""
+        reason = f"{value} of dtype {array.dtype} does not fit {target.name} exactly{help_}"
+        raise refused(InvalidInputError, column, row, reason)
     return converted
 
 

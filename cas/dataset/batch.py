@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cas.codec.given import shown
 from cas.codec.rows import Ints
 from cas.codec.values import Streams, decode_values, encode_values, is_one_value
 from cas.dataset.indexing import select
@@ -98,8 +99,8 @@ def _encode_columns(columns: Mapping[str, ColumnState], table: Columns, rows: in
 def _encode(type_: Type, values: object, column: str) -> Streams:
     if is_one_value(type_, values):
         raise InvalidTypeError(
-            f"column {column!r} is given one value, {values!r:.40}, not a list of them; one row is given as a list of "
-            f"dicts: [{{{column!r}: ...}}]",
+            f"column {column!r} is given one value, {shown(values)}, not a list of them; one row is given as a list of "
+            f"dicts, [{{{column!r}: ...}}], also by a generator",
             column=column,
         )
     if isinstance(values, Iterable) and not hasattr(values, "__len__"):
@@ -121,6 +122,11 @@ def _as_columns(columns: Mapping[str, ColumnState], rows: Sequence[Mapping[str, 
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise InvalidTypeError(f"row {number} is {type(row).__name__}; expected a dict of columns", row=number)
+        unknown = [name for name in row if name not in columns]
+        if unknown:
+            raise InvalidInputError(
+                f"row {number} has {unknown[0]!r}, which is no column; the columns are {list(columns)}", row=number
+            )
     names = dict.fromkeys(name for row in rows for name in row)
     for number, row in enumerate(rows):
         for name in names:

@@ -17,7 +17,7 @@ from cas.dataset.draft import Draft
 from cas.dataset.future import Future
 from cas.dataset.history import History, Version
 from cas.dataset.metadata import Metadata
-from cas.dataset.refs import create_ref
+from cas.dataset.refs import RefView, create_ref
 from cas.dataset.staging import Staging
 from cas.dataset.tags import Tag, Tags
 from cas.errors import (
@@ -184,7 +184,10 @@ class Dataset(Staging):
 
     @property
     def has_changes(self) -> bool:
-        """Whether there are staged rows or columns, or metadata that the current version does not have."""
+        """Whether there are staged rows or columns, or metadata that the current version does not have.
+
+        Rolling back drops what is staged; metadata is durable already and stays.
+        """
         return self._draft.changed or self._metadata_changed()
 
     def _metadata_changed(self) -> bool:
@@ -249,13 +252,13 @@ class Dataset(Staging):
             self._branch_id = head.id
             self._holder.draft = self._draft_from(head.version)
 
-    def tag(self, name: str, message: str | None = None, version: str | Version | None = None) -> Tag:
-        """Names a version for good, durable at once; without ``version`` the current one."""
+    def tag(self, name: str, message: str | None = None, version: str | Version | RefView | None = None) -> Tag:
+        """Names a version, durable at once; without ``version`` the current one. A tag stays with its version."""
         hash_ = self._committed(version, f"tag {name!r}")
         name, ref = create_ref(self._repository, self._dataset, Tag, name, hash_, message or "")
         return Tag(self._repository, self._dataset, self._name, name, ref)
 
-    def branch(self, name: str, version: str | Version | None = None) -> Branch:
+    def branch(self, name: str, version: str | Version | RefView | None = None) -> Branch:
         """Makes a branch at a version, durable at once; without ``version`` at the current one.
 
         It begins with the metadata of that version. ``open()`` of the result opens it for writing.
@@ -264,7 +267,7 @@ class Dataset(Staging):
         name, ref = create_ref(self._repository, self._dataset, Branch, name, hash_)
         return Branch(self._repository, self._dataset, self._name, name, ref)
 
-    def _committed(self, version: str | Version | None, what: str) -> bytes:
+    def _committed(self, version: str | Version | RefView | None, what: str) -> bytes:
         """The version named, or the current one, if nothing is staged on it."""
         with self._lock:
             self._check_open()
@@ -274,7 +277,9 @@ class Dataset(Staging):
                 )
             return self._draft.base if version is None else self._resolve(version)
 
-    def _resolve(self, version: str | Version) -> bytes:
+    def _resolve(self, version: str | Version | RefView) -> bytes:
+        if isinstance(version, RefView):
+            version = version.version
         with self._repository.store.read() as view:
             if isinstance(version, Version):
                 return resolve_version(view, self._dataset, bytes.fromhex(version.id))

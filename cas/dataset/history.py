@@ -226,7 +226,10 @@ class History(Sequence[Version]):
         without time zone.
         """
         if not isinstance(time, dt.datetime) or time.tzinfo is None:
-            raise InvalidTypeError(f"{time!r} is not a point in time; expected a datetime with a time zone")
+            raise InvalidTypeError(
+                f"{time!r} is not a point in time; expected a datetime with a time zone, such as "
+                f"datetime(2026, 11, 1, tzinfo=UTC)"
+            )
         found, later = None, self._head
         with self._repository.store.read() as view:
             low, high = 0, self._length

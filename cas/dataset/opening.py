@@ -48,6 +48,7 @@ def create(url: Url, schema: Mapping[str, Any] | None = None) -> Dataset:
         raise InvalidTypeError(f"schema {schema!r} is not valid; expected a dict of column names and types")
     types = {check_column_name(name): as_type(dtype) for name, dtype in (schema or {}).items()}
     with place_for_dataset(url) as (repository, name):
+        _check_free(repository, name, url)
         id_ = create_dataset(repository, name, default_author())
     dataset = Dataset(repository, id_, name, MAIN)
     for column, type_ in types.items():
@@ -108,12 +109,16 @@ def copy(source: Url | Dataset | ReadOnlyDataset, url: Url, *, report: Report | 
     repository, dataset, name, revision = _source(source)
     version = None if revision is None else find_version(repository, dataset, revision)
     with place_for_dataset(url) as (target, new_name):
-        if target.has_dataset(new_name):
-            raise DatasetExistsError(f"there is a dataset at {url} already; choose another place", name=new_name)
+        _check_free(target, new_name, url)
         id_ = copy_dataset(repository, dataset, name, target, new_name, version=version, report=report)
     with target.store.read() as view:
         branches = [branch for branch, _ in scan_refs(view, id_, BRANCH)]
     return Dataset(target, id_, new_name, MAIN if MAIN in branches else branches[0])
+
+
+def _check_free(repository: Repository, name: str, url: Url) -> None:
+    if repository.has_dataset(name):
+        raise DatasetExistsError(f"there is a dataset at {url} already; open it, or choose another place", name=name)
 
 
 def like(source: Url | Dataset | ReadOnlyDataset, url: Url) -> Dataset:

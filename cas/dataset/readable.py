@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 from cas.dataset.column import ReadOnlyColumn
@@ -80,9 +82,9 @@ class Readable:
         return self._repository.facts(self._name, self._dataset).description
 
     @property
-    def schema(self) -> dict[str, Type]:
-        """The types of the columns, by name, in column order."""
-        return {name: column.type for name, column in self._state.columns.items()}
+    def schema(self) -> Mapping[str, Type]:
+        """The types of the columns, by name, in column order; changed by ``add_column`` and the like only."""
+        return MappingProxyType({name: column.type for name, column in self._state.columns.items()})
 
     def summary(self) -> Summary:
         """Returns the dataset at a glance: where it stands, its rows, and the type and size of each column.
@@ -113,14 +115,17 @@ class Readable:
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and name in self._state.columns:
             return self._column(name)
-        raise AttributeError(f"{type(self).__name__!r} has no attribute and no column {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        near = get_close_matches(name, [*dir(type(self)), *self._state.columns], 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the columns are {list(self._state.columns)}"
+        raise AttributeError(f"{type(self).__name__!r} has no attribute and no column {name!r}; {hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):
-            raise InvalidInputError(
-                f"{name!r} cannot be set on a dataset; assign the values of a column with ds[{name!r}][:] = ...",
-                column=name,
-            )
+            column = f"assign the values of the column with ds[{name!r}][:] = ..."
+            what = column if name in self else "it has no such attribute, and no column of that name"
+            raise InvalidInputError(f"{name!r} cannot be set on a dataset: {what}", column=name)
         if isinstance(known := getattr(type(self), name, None), property) and known.fset is None:
             raise ReadOnlyAttributeError(f"{name!r} of a {type(self).__name__} cannot be set")
         super().__setattr__(name, value)
@@ -132,12 +137,13 @@ class Readable:
     def __contains__(self, name: object) -> bool:
         return name in self._state.columns
 
-    def batches(self, size: int) -> Iterator[RowRangeView]:
-        """Gives all rows in order, ``size`` rows at a time."""
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InvalidInputError(f"a batch size of {size!r} is not valid; expected an int of 1 or more")
-        starts = range(0, len(self), size)
-        return (self._rows_class(self, range(start, min(start + size, len(self)))) for start in starts)
+    def batches(self, batch_size: int, drop_last: bool = False) -> Iterator[RowRangeView]:
+        """Gives all rows in order, ``batch_size`` rows at a time; ``drop_last`` leaves out a shorter last batch."""
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise InvalidInputError(f"a batch size of {batch_size!r} is not valid; expected an int of 1 or more")
+        rows = len(self) - len(self) % batch_size if drop_last else len(self)
+        starts = range(0, rows, batch_size)
+        return (self._rows_class(self, range(start, min(start + batch_size, rows))) for start in starts)
 
     def _column(self, name: str) -> Any:
         self._column_state(name)

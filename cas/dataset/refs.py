@@ -45,6 +45,11 @@ class RefView:
         """The name, as this object last saw it."""
         return self._name
 
+    @property
+    def version(self) -> Version:
+        """The version it names."""
+        return self._version_of(self._ref)
+
     def _version_of(self, ref: RefRecord) -> Version:
         return Version(self._repository, self._dataset, self._dataset_name, ref.version)
 

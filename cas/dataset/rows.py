@@ -102,6 +102,14 @@ class RowRangeView(Sequence[RowView]):
     def __len__(self) -> int:
         return len(self._numbers)
 
+    def keys(self) -> list[str]:
+        """Returns the names of the columns, so that ``dict(rows)`` and ``**rows`` give the values by column."""
+        return list(self._dataset.schema)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the values of all columns, by column."""
+        return {name: self[name] for name in self._dataset.schema}
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} rows: {', '.join(self._dataset.schema)}>"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from cas.codec.values import encode_values, is_one_value
+from cas.codec.values import Streams, encode_values, is_one_value
 from cas.dataset.batch import Batch, encode_batch, encode_batches, freeze
 from cas.dataset.column import Column
 from cas.dataset.draft import Draft, RowEdit, runs_of
@@ -17,7 +17,7 @@ from cas.dataset.rows import Row, RowRange
 from cas.dataset.state import State
 from cas.errors import ColumnExistsError, InvalidInputError, InvalidTypeError
 from cas.history.refs import check_column_name
-from cas.types import as_type
+from cas.types import Type, as_type
 
 
 class _NoDefault:
@@ -34,6 +34,17 @@ def _checked_edit(edit: object) -> tuple[int, int, Any]:
         return operator.index(start), operator.index(stop), rows
     except (TypeError, ValueError):
         raise InvalidTypeError(f"{edit!r:.80} is no edit; expected (start, stop, rows)") from None
+
+
+def _encode_default(type_: Type, default: object, column: str) -> Streams:
+    try:
+        return encode_values(type_, [default], column)
+    except InvalidInputError as error:
+        raise type(error)(
+            f"the default of column {column!r} does not fit: {error.reason or error}; it is one value for all rows, "
+            f"values for each are assigned afterwards",
+            column=column,
+        ) from None
 
 
 class Staging(Readable):
@@ -91,7 +102,7 @@ class Staging(Readable):
                 )
             value = None
             if default is not _NO_DEFAULT or len(self):
-                value = encode_values(type_, [None if default is _NO_DEFAULT else default], name)
+                value = _encode_default(type_, None if default is _NO_DEFAULT else default, name)
             draft.add_column(name, type_, value)
         return Column(self, name)
 

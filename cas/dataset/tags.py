@@ -6,7 +6,6 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from cas.dataset.future import Future
-from cas.dataset.history import Version
 from cas.dataset.refs import RefsView, RefView, check_free, timestamp_of
 from cas.errors import TagExistsError, TagNotFoundError
 from cas.history.refs import TAG, check_ref_name
@@ -37,11 +36,6 @@ class TagView(RefView):
     def timestamp(self) -> dt.datetime:
         """When it was made, by the storage's clock."""
         return timestamp_of(self._ref)
-
-    @property
-    def version(self) -> Version:
-        """The version it names."""
-        return self._version_of(self._ref)
 
     def open(self) -> ReadOnlyDataset:
         """Opens the dataset as it was at the tag; raises ``TagNotFoundError`` where the tag was deleted."""

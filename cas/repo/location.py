@@ -33,6 +33,7 @@ def parse_url(url: Url) -> Location:
     """
     if not isinstance(url, (str, os.PathLike)) or not isinstance(text := os.fspath(url), str):
         raise InvalidTypeError(f"url {url!r} is not a path; expected a str or pathlib.Path")
+    text = text.removeprefix("file://")
     if not text or "\0" in text or not _encodable(text):
         raise InvalidInputError(f"url {text!r} is not a path; expected the path of a store or dataset")
     if _REMOTE.match(text):

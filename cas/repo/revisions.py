@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from cas.errors import AmbiguousRevisionError, VersionNotFoundError
@@ -26,7 +27,10 @@ def resolve(view: View, dataset: bytes, revision: str) -> bytes:
     Raises :class:`~cas.errors.VersionNotFoundError`, or ``AmbiguousRevisionError`` for a prefix of several.
     """
     if not isinstance(revision, str) or len(revision) > MAX_CHARACTERS:
-        raise VersionNotFoundError(f"revision {revision!r:.40} is no text of up to {MAX_CHARACTERS} characters")
+        raise VersionNotFoundError(
+            f"revision {revision!r:.40} names no version: expected a Version, or text of up to {MAX_CHARACTERS} "
+            f"characters"
+        )
     ref = find_ref(view, dataset, revision) if revision else None
     if ref is not None:
         return ref.version
@@ -35,9 +39,10 @@ def resolve(view: View, dataset: bytes, revision: str) -> bytes:
         return _step_back(view, resolve(view, dataset, suffix["base"]), int(suffix["back"] or 1), revision)
     if _PREFIX.fullmatch(revision):
         return find_prefix(view, revision, dataset)
+    known = [name for kind in (BRANCH, TAG) for name, _ in islice(scan_refs(view, dataset, kind), _MOST_CANDIDATES)]
     raise VersionNotFoundError(
-        f"revision {revision!r} names no version: expected a branch, a tag, or {MIN_PREFIX_DIGITS} and more "
-        f"digits of a version id, each with ~N for N versions before",
+        f"revision {revision!r} names no version: expected a branch or tag ({', '.join(known)}), or "
+        f"{MIN_PREFIX_DIGITS} and more digits of a version id, each with ~N for N versions before",
         name=revision,
     )
 

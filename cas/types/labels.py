@@ -119,7 +119,9 @@ class ClassLabel(Type):
 
 def _class_names(names: object) -> tuple[str, ...]:
     if isinstance(names, (str, bytes, dict, set, frozenset)) or not isinstance(names, Iterable):
-        raise InvalidTypeError(f"names {names!r} of classes are not valid; expected a list of text, as ['cat', 'dog']")
+        raise InvalidTypeError(
+            f"names {names!r} of classes are not valid; expected a list of text, as in ClassLabel(['cat', 'dog'])"
+        )
     checked = tuple(str.__str__(name) if isinstance(name, str) else name for name in names)
     for name in checked:
         if not isinstance(name, str) or not name:

@@ -116,6 +116,10 @@ _PLAIN: Final[Mapping[str, Type]] = {
     **{name: Scalar(name) for name in DTYPES},
     **{kind.name: kind() for kind in (Text, Bytes, Image, Dict, DateTime, BinaryMask, SegmentMask, BoundingBox)},
     "str": Text(),
+    "string": Text(),
+    "int": Scalar("int64"),
+    "float": Scalar("float64"),
+    "complex": Scalar("complex128"),
 }
 _WITH_ARGUMENTS: Final[Mapping[str, str]] = {
     "array": 'Array("float32", (28, 28))',
@@ -163,8 +167,8 @@ def as_type(spec: object) -> Type:
     if isinstance(spec, np.dtype) or (isinstance(spec, type) and issubclass(spec, np.generic)):
         return _from_numpy(np.dtype(spec))
     raise InvalidTypeError(
-        f"{spec!r} is not a column type; expected one of cas.types, a name such as "
-        f"'text', 'image', 'int64' or 'float32', a Python type or a NumPy dtype"
+        f"{spec!r} is not a column type; expected one of cas.types, a Python type, a NumPy dtype, or one of the names "
+        f"{', '.join(_PLAIN)}"
     )
 
 

@@ -250,6 +250,17 @@ def test_names_and_descriptions(ds: cas.Dataset, tmp_path: Path) -> None:
     assert cas.create(tmp_path / "lake/animals/cats").name == "cats"
 
 
+def test_files_by_url_and_versions_by_tag(ds: cas.Dataset, tmp_path: Path) -> None:
+    assert len(cas.open(f"file://{tmp_path}/ds")) == 150
+    assert cas.open_read_only(f"file://{tmp_path}/ds@v1").version == ds.tags["v1"].version
+    assert ds.branch("b", version=ds.tags["v1"]).version == ds.tags["v1"].version
+    assert ds.tag("v2", version=ds.branches["b"]).version == ds.tags["v1"].version
+    with pytest.raises(DatasetExistsError, match=str(tmp_path / "ds")):
+        cas.create(tmp_path / "ds")
+    with pytest.raises(NotFoundError, match=r"branch or tag \(b, main, v1, v2\)"):
+        cas.open_read_only(tmp_path / "ds", "v9")
+
+
 def test_summary(ds: cas.Dataset, tmp_path: Path) -> None:
     shown = ds.summary()
     assert repr(shown) == str(shown)

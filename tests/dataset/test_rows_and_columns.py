@@ -112,6 +112,37 @@ def test_assignment_forms(ds: cas.Dataset) -> None:
     assert ds.version.row_maps[0].runs.tolist() == [[10, 0, 0]]
 
 
+def test_batches_are_like_dicts(ds: cas.Dataset) -> None:
+    first, *_ = ds.batches(batch_size=4, drop_last=True)
+    assert dict(first).keys() == first.to_dict().keys() == SCHEMA.keys()
+    assert first.to_dict()["x"].tolist() == [0, 1, 2, 3]
+    assert [len(batch) for batch in ds.batches(4, drop_last=True)] == [4, 4]
+
+
+def test_messages_say_what_to_do(ds: cas.Dataset) -> None:
+    for wrong, words in (
+        ([{"x": 1}, {"xx": 1}], "row 1 has 'xx', which is no column"),
+        (({"x": 1} for _ in range(2)), "also by a generator"),
+        ({"fixed": np.random.default_rng(1).random((1, 2, 3))}, r"float64 .*astype\(np.float32\)"),
+        ({"x": np.array([1.5])}, r"1\.5 of dtype float64 does not fit int64 exactly$"),
+    ):
+        with pytest.raises(InvalidInputError, match=words):
+            ds.append(wrong)
+    with pytest.raises(AttributeError, match="did you mean 'commit'"):
+        ds.comit  # noqa: B018
+    with pytest.raises(AttributeError, match="the columns are"):
+        ds.zzz  # noqa: B018
+    with pytest.raises(TypeError):
+        ds.schema["y"] = types.Int64  # type: ignore[index]
+    with pytest.raises(InvalidInputError, match="one value for all rows"):
+        ds.add_column("y", int, default=[1, 2])
+    with pytest.raises(InvalidInputError, match="no such attribute, and no column"):
+        ds.y = 1
+    with pytest.raises(InvalidInputError, match=r"the names .*float64.*text"):
+        ds.add_column("y", "int46", default=1)
+    assert types.as_type("float") == types.Float64
+
+
 def test_what_a_value_reads_as(ds: cas.Dataset) -> None:
     assert type(ds["x"][0]) is np.int64
     assert type(ds["text"][0]) is str
