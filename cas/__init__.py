@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cas.dataset.metadata import Metadata, ReadOnlyMetadata
     from cas.dataset.opening import copy, create, delete, exists, init, like, open, open_async, open_read_only  # noqa: A004
     from cas.dataset.read_only import ReadOnlyDataset
+    from cas.dataset.reflog import ReflogEntry
     from cas.dataset.rows import Row, RowRange, RowRangeView, RowView
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
 
@@ -41,6 +42,7 @@ __all__ = [
     "ReadOnlyColumn",
     "ReadOnlyDataset",
     "ReadOnlyMetadata",
+    "ReflogEntry",
     "Row",
     "RowRange",
     "RowRangeView",
@@ -74,6 +76,7 @@ _MODULES = {
     "dataset.metadata": ("Metadata", "ReadOnlyMetadata"),
     "dataset.opening": ("copy", "create", "delete", "exists", "init", "like", "open", "open_async", "open_read_only"),
     "dataset.read_only": ("ReadOnlyDataset",),
+    "dataset.reflog": ("ReflogEntry",),
     "dataset.rows": ("Row", "RowRange", "RowRangeView", "RowView"),
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
 }

@@ -32,6 +32,7 @@ CLASSES: dict[str, Callable[[cas.Dataset], Any]] = {
     "Metadata": lambda ds: ds.metadata,
     "ReadOnlyMetadata": lambda ds: ds.version.open().metadata,
     "Future": lambda ds: ds.version.open_async(),
+    "ReflogEntry": lambda ds: ds.reflog[0],
     "Row": lambda ds: ds[0],
     "RowView": lambda ds: ds.version.open()[0],
     "RowRange": lambda ds: ds[:],

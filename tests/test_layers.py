@@ -149,6 +149,7 @@ def test_exported_names() -> None:
         "ReadOnlyColumn",
         "ReadOnlyDataset",
         "ReadOnlyMetadata",
+        "ReflogEntry",
         "Row",
         "RowRange",
         "RowRangeView",

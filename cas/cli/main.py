@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "init": "Make a store for many datasets.",
     "import": "Bring a folder of images into a dataset, or bring a dataset up to date with it.",
     "log": "List the versions of a dataset.",
+    "reflog": "List where branches and tags have been, also deleted ones.",
     "show": "Show one version: its message, schema, size and what changed.",
     "ls": "List the datasets of a store, or the rows of a dataset.",
     "tag": "List, make, rename or delete tags.",

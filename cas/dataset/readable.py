@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.indexing import select
+from cas.dataset.reflog import ReflogEntry, read_reflog
 from cas.dataset.rows import RowRangeView, RowView
 from cas.dataset.state import ColumnState, State
 from cas.dataset.summary import Summary, summarise
@@ -80,6 +81,16 @@ class Readable:
         """What the dataset is, in words; empty unless it was set."""
         self._check_open()
         return self._repository.facts(self._name, self._dataset).description
+
+    @property
+    def reflog(self) -> list[ReflogEntry]:
+        """Every move of the branches and tags, newest first: what ``main@{1}`` and ``main@{2026-11-01}`` look at.
+
+        A branch or tag that was deleted is made again from here, as by ``ds.branch("fixes", version="fixes@{1}")``.
+        """
+        self._check_open()
+        with self._repository.store.read() as view:
+            return read_reflog(view, self._dataset)
 
     @property
     def schema(self) -> Mapping[str, Type]:

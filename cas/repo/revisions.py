@@ -1,7 +1,13 @@
-"""From text to a version: branches, tags, unique hash prefixes and ``~n``."""
+"""From text to a version.
+
+A revision is a branch, a tag or a unique prefix of a version id, with any number of steps after it, as in git: ``~n``
+for ``n`` first parents back, ``^n`` for the ``n``-th parent. Directly after a branch or tag, also of a deleted one,
+``@{n}`` is where it was ``n`` moves ago, and ``@{time}`` where it was at a time.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -11,13 +17,16 @@ from cas.errors import AmbiguousRevisionError, VersionNotFoundError
 from cas.hashing import HEX_DIGITS
 from cas.history.graph import ancestor_at, find_entry, get_entry
 from cas.history.refs import BRANCH, TAG, ReflogRecord
+from cas.repo.reflog import moves_of
 from cas.repo.repository import find_ref, scan_refs
 from cas.store.contract import REFLOG, VERSIONS, View
 
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MIN_PREFIX_DIGITS: Final = 4
 _MOST_CANDIDATES: Final = 10
 MAX_CHARACTERS: Final = 1024
-_SUFFIX: Final = re.compile(r"(?P<base>.+)~(?P<back>\d{0,12})\Z", re.DOTALL)
+_STEP: Final = re.compile(r"(?P<base>.+)(?P<kind>[~^])(?P<count>\d{0,12})\Z", re.DOTALL)
+_PAST: Final = re.compile(r"(?P<name>.+)@\{(?P<when>[^{}]{1,64})\}\Z", re.DOTALL)
 _PREFIX: Final = re.compile(rf"[0-9a-f]{{{MIN_PREFIX_DIGITS},{HEX_DIGITS}}}")
 
 
@@ -34,15 +43,21 @@ def resolve(view: View, dataset: bytes, revision: str) -> bytes:
     ref = find_ref(view, dataset, revision) if revision else None
     if ref is not None:
         return ref.version
-    suffix = _SUFFIX.match(revision)
-    if suffix is not None:
-        return _step_back(view, resolve(view, dataset, suffix["base"]), int(suffix["back"] or 1), revision)
+    step = _STEP.match(revision)
+    if step is not None:
+        count = int(step["count"] or 1)
+        move = _step_back if step["kind"] == "~" else _parent
+        return move(view, resolve(view, dataset, step["base"]), count, revision)
+    past = _PAST.match(revision)
+    if past is not None:
+        return _in_the_past(view, dataset, past["name"], past["when"])
     if _PREFIX.fullmatch(revision):
         return find_prefix(view, revision, dataset)
     known = [name for kind in (BRANCH, TAG) for name, _ in islice(scan_refs(view, dataset, kind), _MOST_CANDIDATES)]
     raise VersionNotFoundError(
         f"revision {revision!r} names no version: expected a branch or tag ({', '.join(known)}), or "
-        f"{MIN_PREFIX_DIGITS} and more digits of a version id, each with ~N for N versions before",
+        f"{MIN_PREFIX_DIGITS} and more digits of a version id, each with ~N for N versions before, ^N for the Nth "
+        f"parent; or the branch or tag with @{{N}} for N moves ago or @{{2026-11-01}} for a time",
         name=revision,
     )
 
@@ -60,6 +75,43 @@ def _step_back(view: View, version: bytes, back: int, revision: str) -> bytes:
             name=revision,
         )
     return ancestor_at(view, version, depth)
+
+
+def _parent(view: View, version: bytes, number: int, revision: str) -> bytes:
+    parents = (version, *get_entry(view, version).parents)
+    if number >= len(parents):
+        raise VersionNotFoundError(
+            f"revision {revision!r} asks for parent {number} of a version that has {len(parents) - 1}", name=revision
+        )
+    return parents[number]
+
+
+def _in_the_past(view: View, dataset: bytes, name: str, when: str) -> bytes:
+    """Where a branch or tag was so many moves ago, or at a time."""
+    revision = f"{name}@{{{when}}}"
+    moves = moves_of(view, dataset, name)
+    if when.isdecimal():
+        found = next(islice(moves, int(when), None), None)
+    else:
+        time = _microseconds(when, revision)
+        found = next((move for move in moves if move.timestamp <= time), None)
+    if found is None or found.record.new is None:
+        what = "was not there then" if found is None else "had been deleted then"
+        raise VersionNotFoundError(f"revision {revision!r} names no version: {name!r} {what}", name=revision)
+    return found.record.new
+
+
+def _microseconds(when: str, revision: str) -> int:
+    try:
+        time = dt.datetime.fromisoformat(when)
+    except ValueError:
+        raise VersionNotFoundError(
+            f"revision {revision!r} names no version: expected a number of moves, or a time such as 2026-11-01 or "
+            f"2026-11-01T12:30+01:00 (without a zone: UTC)",
+            name=revision,
+        ) from None
+    aware = time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
+    return (aware - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def find_prefix(view: View, prefix: str, dataset: bytes | None = None) -> bytes:
