@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import threading
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import concurrent.futures
 
 T = TypeVar("T")
 
@@ -24,6 +26,9 @@ class Future(Generic[T]):
     __slots__ = ("_inner",)
 
     def __init__(self, work: Callable[[], T]) -> None:
+        # Imported here because few programs need it, and it takes as long as half of this package.
+        import concurrent.futures
+
         self._inner: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._inner.set_running_or_notify_cancel()
         threading.Thread(target=self._run, args=(work,), name="cas-future").start()

@@ -6,7 +6,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -128,6 +127,8 @@ class Readable:
             return self._column(name)
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        from difflib import get_close_matches  # for the error only
+
         near = get_close_matches(name, [*dir(type(self)), *self._state.columns], 1)
         hint = f"did you mean {near[0]!r}?" if near else f"the columns are {list(self._state.columns)}"
         raise AttributeError(f"{type(self).__name__!r} has no attribute and no column {name!r}; {hint}")
