@@ -57,7 +57,7 @@ def public_names() -> list[str]:
     for class_ in (name for name in cas.__all__ if inspect.isclass(getattr(cas, name))):
         for name in dir(getattr(cas, class_)):
             member = inspect.getattr_static(getattr(cas, class_), name)
-            if name in OPERATORS or (not name.startswith("_") and not isinstance(member, property)):
+            if name in OPERATORS or (not name.startswith("_") and not inspect.isdatadescriptor(member)):
                 names.append(f"{class_}.{name}")
     for name, member in vars(cas.types).items():
         if (
