@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from cas.cli.output import format_time
-from cas.dataset.history import Version
-from cas.dataset.opening import find_version
+from cas.dataset.history import Version, find_version
 from cas.history.records import TreeRecord
 from cas.history.refs import BRANCH, MAIN, TAG
 from cas.repo.location import Location

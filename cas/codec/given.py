@@ -9,6 +9,11 @@ import numpy as np
 
 from cas.codec.rows import Rows
 from cas.errors import InvalidInputError, InvalidTypeError
+from cas.types import Type
+
+Encode = Callable[[Type, object, str], dict[str, Rows]]
+"""Encodes values of a type, for those that are made of others; the text names the column."""
+Decode = Callable[[Type, Mapping[str, Rows]], Any]
 
 
 def refused(kind: type[InvalidInputError], column: str, row: int, reason: str) -> InvalidInputError:

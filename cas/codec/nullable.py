@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cas.codec.given import items_of, refused_again
+from cas.codec.given import Decode, Encode, items_of, refused_again
 from cas.codec.numbers import check_bools
 from cas.codec.rows import Rows
 from cas.errors import InvalidInputError
 from cas.types import MASK, DateTime, Nullable, Type
-
-Encode = Callable[[Type, object, str], dict[str, Rows]]
-Decode = Callable[[Type, Mapping[str, Rows]], Any]
 
 
 def encode_nullable(type_: Nullable, values: object, column: str, encode: Encode) -> dict[str, Rows]:

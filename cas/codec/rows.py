@@ -110,6 +110,10 @@ class Rows:
             return Rows.fixed(table[indices].reshape(-1), len(indices), self.row_bytes)
         return Rows.from_list([self.row(int(index)) for index in indices])
 
+    def repeated(self, count: int) -> Rows:
+        """Returns the first row so many times (a copy)."""
+        return self.take(np.zeros(count, np.int64))
+
     def row(self, index: int) -> memoryview:
         """Returns the bytes of one row, without a copy."""
         return self.flat.data[self.offset(index) : self.offset(index + 1)]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import chain, pairwise
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cas.codec.given import is_single, items_of, refused, refused_again, shown
+from cas.codec.given import Decode, Encode, is_single, items_of, refused, refused_again, shown
 from cas.codec.rows import Flat, Ints, Rows
 from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
 from cas.types import DATA, Sequence, Type
 
-Encode = Callable[[Type, object, str], dict[str, Rows]]
-Decode = Callable[[Type, Mapping[str, Rows]], Any]
 _WORD: Final = 8
 # From this average length on, copying row by row is faster than by a mask of all bytes.
 _LARGE_ROW: Final = 256

@@ -166,6 +166,17 @@ def _decode_some(type_: Type, streams: Mapping[str, Rows]) -> Any:
     return single_values(type_, decode_values(type_, streams))
 
 
+def _row_by_row(
+    encode: Callable[[Any], Any], decode: Callable[[memoryview], Any], is_one: Callable[[object], bool]
+) -> _Codec:
+    """The codec of a type whose values become varying rows one by one."""
+    return _Codec(
+        lambda _, values, column: encode_each(values, column, encode),
+        lambda _, streams: [decode(row) for row in streams[DATA]],
+        lambda _, value: is_one(value),
+    )
+
+
 _MASKS: Final = _Codec(
     lambda type_, values, column: arrays.encode_pixels(type_.dtype, values, column),
     lambda type_, streams: arrays.decode_pixels(type_.dtype, streams),
@@ -177,21 +188,9 @@ _CODECS: Final[Mapping[type[Type], _Codec]] = {
         lambda type_, streams: numbers.native_array(streams[DATA], type_.dtype, (streams[DATA].count,)),
         lambda _, value: _is_number(value),
     ),
-    types.Text: _Codec(
-        lambda _, values, column: encode_each(values, column, _encode_text),
-        lambda _, streams: [_decode_text(row) for row in streams[DATA]],
-        lambda _, value: isinstance(value, str),
-    ),
-    types.Bytes: _Codec(
-        lambda _, values, column: encode_each(values, column, _encode_bytes),
-        lambda _, streams: [bytes(row) for row in streams[DATA]],
-        lambda _, value: _is_bytes(value),
-    ),
-    types.Dict: _Codec(
-        lambda _, values, column: encode_each(values, column, _encode_dict),
-        lambda _, streams: [_decode_dict(row) for row in streams[DATA]],
-        lambda _, value: isinstance(value, dict),
-    ),
+    types.Text: _row_by_row(_encode_text, _decode_text, lambda value: isinstance(value, str)),
+    types.Bytes: _row_by_row(_encode_bytes, bytes, _is_bytes),
+    types.Dict: _row_by_row(_encode_dict, _decode_dict, lambda value: isinstance(value, dict)),
     types.DateTime: _Codec(
         lambda type_, values, column: times.encode_times(type_.unit, values, column),
         lambda type_, streams: times.decode_times(type_.unit, streams[DATA]),

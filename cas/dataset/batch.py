@@ -9,6 +9,7 @@ from typing import Any, Final
 from cas.codec.given import shown
 from cas.codec.rows import Ints
 from cas.codec.values import Streams, decode_values, encode_values, is_one_value
+from cas.dataset.draft import Encoded
 from cas.dataset.indexing import select
 from cas.dataset.readable import Readable
 from cas.dataset.rows import RowRangeView
@@ -27,7 +28,6 @@ class FrozenRows:
 
 Columns = Mapping[str, Any]
 Batch = Columns | Sequence[Mapping[str, Any]] | Readable | RowRangeView | FrozenRows | Iterable[Any]
-Encoded = dict[str, Streams]
 _COPY_BYTES: Final = 8 << 20
 
 

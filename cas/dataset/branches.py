@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from cas.dataset.future import Future
 from cas.dataset.history import Version
-from cas.dataset.refs import RefsView, RefView, check_free, timestamp_of
+from cas.dataset.refs import RefsView, RefView, rename_ref, timestamp_of
 from cas.errors import BranchExistsError, BranchNotFoundError, InvalidInputError
 from cas.history.graph import is_ancestor
-from cas.history.refs import BRANCH, RefRecord, check_ref_name
+from cas.history.refs import BRANCH, TAG, RefRecord, check_ref_name
 from cas.repo.branches import move_metadata, remove_metadata
 from cas.repo.commit import move_ref
 from cas.repo.repository import scan_refs
@@ -67,10 +67,7 @@ class Branch(BranchView):
         new = check_ref_name(new, self._kind)
 
         def change(txn: Transaction) -> None:
-            name, ref = self._current(txn)
-            check_free(txn, self._dataset, type(self), new)
-            move_ref(txn, self._dataset, name, ref, None, "branch rename", new)
-            move_ref(txn, self._dataset, new, None, ref, "branch rename", name)
+            name, ref = rename_ref(txn, self, new)
             move_metadata(txn, self._repository, self._dataset, ref.version, name, new)
             rename_branch_of_sessions(txn, self._dataset, name, new)
 
@@ -102,7 +99,7 @@ class Branch(BranchView):
     def _is_kept(self, view: View, name: str, ref: RefRecord) -> bool:
         others = [
             other.version
-            for kind in ("branch", "tag")
+            for kind in (BRANCH, TAG)
             for other_name, other in scan_refs(view, self._dataset, kind)
             if other_name != name
         ]

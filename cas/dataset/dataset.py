@@ -7,15 +7,14 @@ import os
 import pwd
 import threading
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from cas.codec import cbor
 from cas.dataset.abandoned import Holder, keep, keep_left, warn_of_others, watch
 from cas.dataset.branches import Branch, Branches
 from cas.dataset.draft import Draft
 from cas.dataset.future import Future
-from cas.dataset.history import History, Version
+from cas.dataset.history import History, Version, find_version
 from cas.dataset.metadata import Metadata
 from cas.dataset.refs import RefView, create_ref
 from cas.dataset.staging import Staging
@@ -32,7 +31,6 @@ from cas.history.refs import BRANCH, RefRecord, check_title
 from cas.repo.branches import metadata_payloads
 from cas.repo.metadata import encode_mapping, scope_key
 from cas.repo.repository import Repository, find_ref, scan_refs
-from cas.repo.revisions import resolve, resolve_version
 from cas.repo.sessions import Session, read_sessions, remove_session
 from cas.store.contract import Transaction, View
 
@@ -275,15 +273,10 @@ class Dataset(Staging):
                 raise UncommittedChangesError(
                     f"there are uncommitted changes, which {what} would not hold; commit first, or name a version"
                 )
-            return self._draft.base if version is None else self._resolve(version)
-
-    def _resolve(self, version: str | Version | RefView) -> bytes:
-        if isinstance(version, RefView):
-            version = version.version
-        with self._repository.store.read() as view:
-            if isinstance(version, Version):
-                return resolve_version(view, self._dataset, bytes.fromhex(version.id))
-            return resolve(view, self._dataset, version)
+            if version is None:
+                return self._draft.base
+            named = version.version if isinstance(version, RefView) else version
+            return find_version(self._repository, self._dataset, named)
 
     # Uncommitted changes that were kept
 
@@ -312,7 +305,7 @@ class Dataset(Staging):
             left = self._left()
             fitting = {id_: session for id_, session in left.items() if session.base == draft.base}
             if fitting:
-                self.adopt(max(fitting, key=lambda id_: (fitting[id_].branch == self._branch, fitting[id_].updated)))
+                self._adopt(max(fitting, key=lambda id_: (fitting[id_].branch == self._branch, fitting[id_].updated)))
                 return True
             elsewhere = [session for session in left.values() if session.branch == self._branch]
             if elsewhere:
@@ -386,15 +379,6 @@ class Dataset(Staging):
             finally:
                 self._closed = True
                 self._repository.store.close()
-
-    def __enter__(self) -> Self:
-        self._check_open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._draft.changed:

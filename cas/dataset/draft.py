@@ -20,7 +20,7 @@ from cas.hashing import Kind
 from cas.history.records import encode_tree, read_payload, write_payload
 from cas.history.row_map import RowMap
 from cas.repo.commit import Proposal, commit
-from cas.repo.metadata import Origin, live_scope_key, move_mappings, scope_key
+from cas.repo.metadata import Origin, live_scope_key, move_mappings
 from cas.repo.repository import Repository, check_dataset
 from cas.repo.sessions import NOBODY, Session, put_session, remove_session
 from cas.store.contract import Transaction
@@ -54,8 +54,7 @@ class Draft:
         self._row_pieces: Pieces[Inserted] = Pieces(self._base_rows)
         self._id = uuid.uuid4().bytes
         self._since: int | None = None
-        self._has_details = False
-        self._flushed = False
+        self._flushed_with_details = False
         self._added: set[bytes] = set()
         self._inherited = False
         self.changed = False
@@ -106,8 +105,7 @@ class Draft:
         with self.whole():
             for start in range(0, len(selected), step):
                 part = selected[start : start + step]
-                nothing = np.zeros(len(part), np.int64)
-                self.assign(column, part, {name: row.take(nothing) for name, row in value.items()})
+                self.assign(column, part, {name: row.repeated(len(part)) for name, row in value.items()})
 
     def add_column(self, name: str, type_: Type, value: Streams | None) -> None:
         """Stages a column that has one value, given as one row, in all rows."""
@@ -143,7 +141,7 @@ class Draft:
         with self.whole():
             yield
             self.changed = True
-            self._flushed = self._inherited = False
+            self._flushed_with_details = self._inherited = False
 
     def _settle_if_large(self) -> None:
         if self.state.staged_bytes >= DIRECT_BYTES or self.state.crowded:
@@ -178,9 +176,8 @@ class Draft:
 
     def scope(self, column: str | None) -> bytes:
         """Returns where the live metadata of the dataset, or of a column, stands."""
-        if column is None:
-            return scope_key(self._dataset, self._branch, None)
-        return live_scope_key(self._dataset, self._branch, self.state.columns[column].origin)
+        origin = None if column is None else self.state.columns[column].origin
+        return live_scope_key(self._dataset, self._branch, origin)
 
     def flush(self, details: Mapping[str, Any]) -> None:
         """Writes what is staged durably, as a session that can be recovered."""
@@ -193,7 +190,7 @@ class Draft:
         """
         if not self.changed or self._inherited:
             return False
-        if not (self._has_details and self._flushed):
+        if not self._flushed_with_details:
             self._put_session({}, NOBODY)
         return True
 
@@ -201,7 +198,7 @@ class Draft:
         """Tells the draft that it is the copy of a forked child: the session is the parent's."""
         self._id = uuid.uuid4().bytes
         self._since = None
-        self._has_details = False
+        self._flushed_with_details = False
         self._inherited = self.changed
         # The metadata of columns that the parent has added is the parent's too.
         self._added = set()
@@ -227,8 +224,7 @@ class Draft:
             return since
 
         self._since = self._repository.store.write(change)
-        self._has_details = bool(details)
-        self._flushed = True
+        self._flushed_with_details = bool(details)
         self._writer.clear()
 
     def adopt(self, id_: bytes, session: Session) -> None:
@@ -245,9 +241,9 @@ class Draft:
         self._row_pieces = _pieces_of(row_map.runs, self._base_rows)
         self._id = id_
         self._since = session.since
-        self._has_details = bool(session.details)
+        self._flushed_with_details = bool(session.details)
         self._added = {origin for origin in session.origins.values() if isinstance(origin, bytes)}
-        self.changed = self._flushed = True
+        self.changed = True
 
     def discard(self) -> None:
         """Ends the session, if there is one, with the metadata of its columns; the draft is spent then."""

@@ -13,7 +13,7 @@ from cas.history.graph import VersionEntry, ancestor_at, ancestors_at, find_entr
 from cas.history.records import VersionRecord, read_payload
 from cas.history.row_map import RowMap
 from cas.repo.repository import Repository
-from cas.repo.revisions import resolve
+from cas.repo.revisions import resolve, resolve_version
 
 if TYPE_CHECKING:
     from cas.dataset.read_only import ReadOnlyDataset
@@ -25,6 +25,14 @@ _BLOCK: Final = 256
 def to_datetime(microseconds: int) -> dt.datetime:
     """Returns an aware UTC datetime for microseconds since 1970."""
     return _EPOCH + dt.timedelta(microseconds=microseconds)
+
+
+def find_version(repository: Repository, dataset: bytes, version: str | Version) -> bytes:
+    """Returns the version that a revision names in a dataset, or a version if it is one of it."""
+    with repository.store.read() as view:
+        if isinstance(version, Version):
+            return resolve_version(view, dataset, version._hash)
+        return resolve(view, dataset, version)
 
 
 class Version:
@@ -142,7 +150,7 @@ class History(Sequence[Version]):
     def __getitem__(self, index: slice) -> list[Version]: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
-            return self._version(self._resolve(index))
+            return self._version(find_version(self._repository, self._dataset, index))
         try:
             selected = select(index, self._length)
         except RowNotFoundError:
@@ -156,10 +164,6 @@ class History(Sequence[Version]):
         ascending = selected if selected.step > 0 else selected[::-1]
         versions = list(self._walk(ascending))
         return versions if selected.step > 0 else versions[::-1]
-
-    def _resolve(self, name: str) -> bytes:
-        with self._repository.store.read() as view:
-            return resolve(view, self._dataset, name)
 
     def _at(self, depth: int) -> bytes:
         with self._repository.store.read() as view:
@@ -193,7 +197,8 @@ class History(Sequence[Version]):
         if isinstance(item, Version):
             return self._number(item) is not None
         try:
-            return self._number(self._version(self._resolve(item))) is not None  # type: ignore[arg-type]
+            found = find_version(self._repository, self._dataset, item)  # type: ignore[arg-type]
+            return self._number(self._version(found)) is not None
         except VersionNotFoundError:
             return False
 

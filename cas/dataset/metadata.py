@@ -88,8 +88,7 @@ class Metadata(MutableMapping[str, Any]):
             cbor.encode_value([key, value])
 
         def put(txn: Transaction, scope: bytes) -> None:
-            for key, value in items.items():
-                table.put_value(txn, scope, key, value)
+            table.put_mapping(txn, scope, items)
             table.check_size(txn, scope, items)
 
         self._write(put)

@@ -7,7 +7,7 @@ from typing import Any
 
 from cas.dataset.dataset import Dataset, default_author
 from cas.dataset.future import Future
-from cas.dataset.history import Version
+from cas.dataset.history import Version, find_version
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import DatasetExistsError, InvalidInputError, InvalidTypeError, NotFoundError
 from cas.history.refs import BRANCH, MAIN, check_column_name
@@ -24,7 +24,6 @@ from cas.repo.repository import (
     remove_store,
     scan_refs,
 )
-from cas.repo.revisions import resolve, resolve_version
 from cas.types import as_type
 
 
@@ -173,14 +172,6 @@ def delete(url: Url) -> None:
     else:
         repository.dataset_id(location.name)
         repository.store.write(lambda txn: remove_dataset(txn, location.name))
-
-
-def find_version(repository: Repository, dataset: bytes, version: str | Version) -> bytes:
-    """Returns the version that a revision names in a dataset, or a version if it is one of it."""
-    with repository.store.read() as view:
-        if isinstance(version, Version):
-            return resolve_version(view, dataset, bytes.fromhex(version.id))
-        return resolve(view, dataset, version)
 
 
 def exists(url: Url) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from cas.dataset.branches import BranchesView
 from cas.dataset.history import History, Version
@@ -85,15 +84,6 @@ class ReadOnlyDataset(Readable):
         """Releases the store; the dataset cannot be used any more."""
         self._closed = True
         self._repository.store.close()
-
-    def __enter__(self) -> Self:
-        self._check_open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._repository, self._dataset, self._name, self._version)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, overload
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.indexing import select
@@ -17,22 +15,11 @@ from cas.dataset.state import ColumnState, State
 from cas.dataset.summary import Summary, summarise
 from cas.errors import ClosedError, ColumnNotFoundError, InvalidInputError, ReadOnlyAttributeError
 from cas.repo.repository import Repository
+from cas.store.forks import renewed_in_children
 from cas.types import Type
 
 if TYPE_CHECKING:
     from cas.dataset.metadata import Metadata, ReadOnlyMetadata
-
-
-_all: weakref.WeakSet[Readable] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    """Another thread of the parent may have held a lock, which nobody here would ever give back."""
-    for dataset in list(_all):
-        dataset._lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Readable:
@@ -47,8 +34,7 @@ class Readable:
         self._dataset = dataset
         self._name = name
         self._closed = False
-        self._lock = threading.RLock()
-        _all.add(self)
+        self._lock = renewed_in_children(self, threading.RLock)
 
     @property
     def _state(self) -> State:
@@ -58,6 +44,19 @@ class Readable:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the dataset is closed; open it again")
+
+    def close(self) -> None:
+        """Releases the store; the dataset cannot be used any more."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def _where(self) -> str:
@@ -123,10 +122,10 @@ class Readable:
         return self._row_class(self, selected) if isinstance(selected, int) else self._rows_class(self, selected)
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and name in self._state.columns:
-            return self._column(name)
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        if name in self._state.columns:
+            return self._column(name)
         from difflib import get_close_matches  # for the error only
 
         near = get_close_matches(name, [*dir(type(self)), *self._state.columns], 1)

@@ -127,6 +127,15 @@ def check_free(view: View, dataset: bytes, what: type[RefView], name: str) -> No
         )
 
 
+def rename_ref(txn: Transaction, ref: RefView, new: str) -> tuple[str, RefRecord]:
+    """Gives a branch or tag another name, which must be free; returns the old one and the record, which stays."""
+    name, record = ref._current(txn)
+    check_free(txn, ref._dataset, type(ref), new)
+    move_ref(txn, ref._dataset, name, record, None, f"{ref._kind} rename", new)
+    move_ref(txn, ref._dataset, new, None, record, f"{ref._kind} rename", name)
+    return name, record
+
+
 def find_by_id(view: View, dataset: bytes, kind: str, id_: str) -> tuple[str, RefRecord] | None:
     """Returns the ref with an id and its name, or None where there is none; cost: all of the kind are looked at."""
     return next(((name, ref) for name, ref in scan_refs(view, dataset, kind) if ref.id.hex() == id_), None)

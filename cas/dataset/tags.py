@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from cas.dataset.future import Future
-from cas.dataset.refs import RefsView, RefView, check_free, timestamp_of
+from cas.dataset.refs import RefsView, RefView, rename_ref, timestamp_of
 from cas.errors import TagExistsError, TagNotFoundError
 from cas.history.refs import TAG, check_ref_name
 from cas.repo.commit import move_ref
@@ -56,13 +56,7 @@ class Tag(TagView):
         """
         new = check_ref_name(new, self._kind)
 
-        def change(txn: Transaction) -> None:
-            name, ref = self._current(txn)
-            check_free(txn, self._dataset, type(self), new)
-            move_ref(txn, self._dataset, name, ref, None, "tag rename", new)
-            move_ref(txn, self._dataset, new, None, ref, "tag rename", name)
-
-        self._repository.store.write(change)
+        self._repository.store.write(lambda txn: rename_ref(txn, self, new))
         self._name = new
 
     def delete(self) -> None:

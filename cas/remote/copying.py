@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cas.hashing import Kind
-from cas.history.graph import find_entry, get_entry, new_entry
+from cas.history.graph import find_entry, get_entry
 from cas.history.records import PAYLOAD_LAYOUT, Payload, TreeRecord, VersionRecord, load_record
 from cas.history.refs import BRANCH, MAIN, TAG, RefRecord
 from cas.repo.branches import metadata_payloads
-from cas.repo.commit import move_ref
-from cas.repo.metadata import put_value, read_mapping, read_snapshot, scope_key
+from cas.repo.commit import enter_version, move_ref
+from cas.repo.metadata import put_mapping, read_mapping, read_snapshot, scope_key
 from cas.repo.repository import Repository, register_dataset, scan_refs
-from cas.store.contract import VERSIONS, Transaction
+from cas.store.contract import Transaction
 from cas.store.gate import BlobWriter
 from cas.tree.copy import StreamCopier
 
@@ -26,7 +26,7 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class _Ref:
-    """A branch or tag to be made: its record in the source, and a branch's live metadata by column, in stored form."""
+    """A branch or tag to be made: its record in the source, and a branch's live metadata by column."""
 
     record: RefRecord
     metadata: dict[str | None, dict[str, Any]]
@@ -55,15 +55,13 @@ def copy_dataset(
 
     def enter(txn: Transaction) -> bytes:
         for hash_ in versions:
-            if find_entry(txn, hash_) is None:
-                txn.put(VERSIONS, hash_, new_entry(txn, source.version(hash_).parents, txn.timestamp()).encode())
+            enter_version(txn, hash_, source.version(hash_).parents)
         id_ = register_dataset(txn, name, description=description)
         for ref_name, ref in refs.items():
             record = dataclasses.replace(ref.record, timestamp=txn.timestamp(), id=uuid.uuid4().bytes)
             move_ref(txn, id_, ref_name, None, record, "copy", source_name)
             for column, mapping in ref.metadata.items():
-                for key, value in mapping.items():
-                    put_value(txn, scope_key(id_, ref_name, column), key, value)
+                put_mapping(txn, scope_key(id_, ref_name, column), mapping)
         return id_
 
     return target.store.write(enter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cas.history.records import Payload
-from cas.repo.metadata import move_mappings, put_value, read_snapshot, scope_key
+from cas.repo.metadata import move_mappings, put_mapping, read_snapshot, scope_key
 from cas.repo.repository import Repository
 from cas.store.contract import Transaction
 
@@ -14,9 +14,7 @@ def begin_metadata(txn: Transaction, repository: Repository, dataset: bytes, ver
     """Gives a new branch the metadata of the version that it begins at."""
     remove_metadata(txn, repository, dataset, version, branch)
     for column, payload in metadata_payloads(repository, version):
-        scope = scope_key(dataset, branch, column)
-        for key, value in read_snapshot(payload, repository.nodes).items():
-            put_value(txn, scope, key, value)
+        put_mapping(txn, scope_key(dataset, branch, column), read_snapshot(payload, repository.nodes))
 
 
 def move_metadata(txn: Transaction, repository: Repository, dataset: bytes, version: bytes, old: str, new: str) -> None:

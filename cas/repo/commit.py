@@ -56,9 +56,7 @@ class Proposal:
 
     def scope(self, column: str | None) -> bytes:
         """Returns where the live metadata of the dataset, or of a column of the state, stands until the commit."""
-        if column is None:
-            return scope_key(self.dataset, self.branch, None)
-        return live_scope_key(self.dataset, self.branch, self.origins[column])
+        return live_scope_key(self.dataset, self.branch, None if column is None else self.origins[column])
 
 
 class _Inside:
@@ -203,11 +201,16 @@ def _settle_metadata(txn: Transaction, proposal: Proposal, base_columns: Collect
 
 
 def _land(txn: Transaction, writer: BlobWriter, record: VersionRecord) -> bytes:
-    """Writes a version and its entry, which stays the first one where the same version landed before."""
+    """Writes a version and its entry."""
     version = writer.add_record(Kind.VERSION, encode_version(record))
-    if find_entry(txn, version) is None:
-        txn.put(VERSIONS, version, new_entry(txn, record.parents, txn.timestamp()).encode())
+    enter_version(txn, version, record.parents)
     return version
+
+
+def enter_version(txn: Transaction, version: bytes, parents: tuple[bytes, ...]) -> None:
+    """Enters a version in the table of versions; the entry stays the first one where it landed before."""
+    if find_entry(txn, version) is None:
+        txn.put(VERSIONS, version, new_entry(txn, parents, txn.timestamp()).encode())
 
 
 def move_ref(

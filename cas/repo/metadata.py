@@ -29,8 +29,11 @@ def scope_key(dataset: bytes, branch: str, column: str | None) -> bytes:
     return dataset + hash_name(branch.encode(), scope.encode())
 
 
-def live_scope_key(dataset: bytes, branch: str, origin: Origin) -> bytes:
-    """Returns the scope of a column under edit: that of the name it has in the base, or one of its own until then."""
+def live_scope_key(dataset: bytes, branch: str, origin: Origin | None) -> bytes:
+    """Returns the scope of a column under edit: that of the name it has in the base, or one of its own until then.
+
+    None stands for the dataset.
+    """
     return dataset + hash_name(origin, b"s") if isinstance(origin, bytes) else scope_key(dataset, branch, origin)
 
 
@@ -52,6 +55,12 @@ def get_value(view: View, scope: bytes, key: object) -> Any:
 def put_value(txn: Transaction, scope: bytes, key: str, value: object) -> None:
     """Sets a key."""
     txn.put(METADATA, _key(scope, key), cbor.encode([key, cbor.to_plain(value)]))
+
+
+def put_mapping(txn: Transaction, scope: bytes, mapping: Mapping[str, object]) -> None:
+    """Sets several keys."""
+    for key, value in mapping.items():
+        put_value(txn, scope, key, value)
 
 
 def check_size(view: View, scope: bytes, changed: Collection[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from cas.chunking.cut import MAX_BYTES, find_cuts
 from cas.codec.rows import Rows
 from cas.store.gate import BlobWriter
@@ -20,7 +18,7 @@ def build_constant_stream(nodes: Nodes, row: Rows, count: int, layout: Layout, w
     A cut depends on the rows since the cut before it alone, so all chunks but the last ones are the same. Cost: the
     rows of two chunks, and 40 bytes and a share of a node for each chunk of the stream.
     """
-    block = _repeated(row, min(count, MAX_BYTES // max(1, row.nbytes) + 2))
+    block = row.repeated(min(count, MAX_BYTES // max(1, row.nbytes) + 2))
     cuts = find_cuts(block, layout, final=block.count == count)
     nothing = StreamReader(nodes, EMPTY_STREAM, layout)
     cutter = ChunkCutter(nothing, writer)
@@ -30,9 +28,5 @@ def build_constant_stream(nodes: Nodes, row: Rows, count: int, layout: Layout, w
         copies = count // rows - 1
         cutter.add_copies(block.slice(0, rows), copies)
         done = copies * rows
-    cutter.feed(_repeated(row, count - done))
+    cutter.feed(row.repeated(count - done))
     return build_tree(cutter.finish(), nothing.tree, writer)
-
-
-def _repeated(row: Rows, count: int) -> Rows:
-    return row.take(np.zeros(count, np.int64))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import numpy as np
 from cas.codec.rows import Ints
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Kind
+from cas.store.forks import renewed_in_children
 from cas.store.gate import BlobWriter, Gate, Hashes
 
 MAX_CHILDREN: Final = 256
@@ -124,26 +123,13 @@ def decode_node(payload: bytes, name: str) -> Node:
     return Node(level, entries)
 
 
-_all: weakref.WeakSet[Nodes] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    """Another thread of the parent may have held a lock, which nobody here would ever give back."""
-    for nodes in list(_all):
-        nodes._lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
 class Nodes:
     """Loads nodes through a gate, and keeps the last ones decoded (at most 2,048, some 25 MB)."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self._cache: OrderedDict[bytes, Node] = OrderedDict()
-        self._lock = threading.Lock()
-        _all.add(self)
+        self._lock = renewed_in_children(self, threading.Lock)
 
     def load(self, hash_: bytes) -> Node:
         """Returns the node with this hash; one that is missing or damaged raises ``CorruptedError``."""
