@@ -1,8 +1,11 @@
 """A table with a column of each plain kind, for tests that need some."""
 
+from pathlib import Path
+
 import numpy as np
 from pictures import png
 
+import cas
 from cas import types
 
 SCHEMA = {
@@ -26,3 +29,11 @@ def batch(start: int, stop: int) -> dict[str, object]:
         "fixed": np.arange(6 * start, 6 * stop, dtype=np.float32).reshape(-1, 2, 3),
         "free": [np.full((n % 4, 2), n, np.uint8) for n in numbers],
     }
+
+
+def ten_rows(url: Path) -> cas.Dataset:
+    """A dataset of the first ten rows, committed."""
+    dataset = cas.create(url, schema=SCHEMA)
+    dataset.append(batch(0, 10))
+    dataset.commit("ten")
+    return dataset

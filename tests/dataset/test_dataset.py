@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from mixed_table import SCHEMA, batch
+from mixed_table import batch, ten_rows
 from pictures import png
 
 import cas
@@ -33,10 +33,7 @@ from cas.errors import (
 
 @pytest.fixture
 def ds(tmp_path: Path) -> cas.Dataset:
-    dataset = cas.create(tmp_path / "ds", schema=SCHEMA)
-    dataset.append(batch(0, 10))
-    dataset.commit("ten")
-    return dataset
+    return ten_rows(tmp_path / "ds")
 
 
 def test_all_columns_read_back(ds: cas.Dataset, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from mixed_table import SCHEMA, batch
+from mixed_table import SCHEMA, ten_rows
 from pictures import png
 
 import cas
@@ -28,10 +28,7 @@ from cas.errors import (
 
 @pytest.fixture
 def ds(tmp_path: Path) -> cas.Dataset:
-    dataset = cas.create(tmp_path / "ds", schema=SCHEMA)
-    dataset.append(batch(0, 10))
-    dataset.commit("ten")
-    return dataset
+    return ten_rows(tmp_path / "ds")
 
 
 @pytest.fixture
