@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Final
 
 from cas.codec import cbor
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES
 from cas.store.contract import VERSIONS, View
+
+# What leads to a version: the one side, the other, and a common ancestor, which makes it no best one.
+_LEFT: Final = 1
+_RIGHT: Final = 2
+_STALE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +107,21 @@ def ancestors_at(view: View, version: bytes, depths: Iterable[int]) -> Iterator[
         yield version, entry
 
 
+def is_first_parent_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
+    """Whether a version is another one or comes before it along first parents. Logarithmic."""
+    depth = get_entry(view, version).depth
+    return get_entry(view, descendant).depth >= depth and ancestor_at(view, descendant, depth) == version
+
+
 def is_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
     """Whether a version is another one or comes before it, through any parents.
 
     Cost: a logarithmic number of look-ups where it is one along first parents; otherwise one for each version between
     the two by generation.
     """
-    entry, last = get_entry(view, version), get_entry(view, descendant)
-    if last.depth >= entry.depth and ancestor_at(view, descendant, entry.depth) == version:
+    if is_first_parent_ancestor(view, version, descendant):
         return True
+    entry = get_entry(view, version)
     waiting, seen = [descendant], {descendant}
     while waiting:
         found = waiting.pop()
@@ -119,6 +132,60 @@ def is_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
                 seen.add(parent)
                 waiting.append(parent)
     return False
+
+
+def merge_bases(view: View, a: bytes, b: bytes) -> list[bytes]:
+    """Returns all best common ancestors of two versions, sorted: those that come before no other common ancestor.
+
+    A version counts as an ancestor of itself. One is the usual number; histories merged crosswise have several, and
+    unrelated ones none. Cost: logarithmic where one is an ancestor of the other along first parents; otherwise one
+    look-up for each version that comes before either and whose generation is above that of the last best one.
+    """
+    for one, other in ((a, b), (b, a)):
+        if is_first_parent_ancestor(view, one, other):
+            return [one]
+    return sorted(_paint_down(view, a, b))
+
+
+def _paint_down(view: View, a: bytes, b: bytes) -> Iterator[bytes]:
+    """Follows both sides down by generation: when a version's turn comes, all that leads to it has been seen."""
+    waiting = _ByGeneration(view)
+    marks = {a: _LEFT, b: _RIGHT}
+    for version in (a, b):
+        waiting.push(version)
+    fresh = 2  # of those waiting, how many are not stale
+    while fresh:
+        version, entry = waiting.pop()
+        mark = marks[version]
+        fresh -= not mark & _STALE
+        if mark == _LEFT | _RIGHT:
+            yield version
+            mark |= _STALE
+        for parent in entry.parents:
+            before = marks.get(parent)
+            marks[parent] = after = (before or 0) | mark
+            if before is None:
+                waiting.push(parent)
+            fresh += (not after & _STALE) - (before is not None and not before & _STALE)
+
+
+class _ByGeneration:
+    """Versions that wait for their turn: none before its descendants, of equal generation the newest first."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._heap: list[tuple[int, int, bytes, VersionEntry]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    def push(self, version: bytes) -> None:
+        entry = get_entry(self._view, version)
+        heappush(self._heap, (-entry.generation, -entry.timestamp, version, entry))
+
+    def pop(self) -> tuple[bytes, VersionEntry]:
+        _, _, version, entry = heappop(self._heap)
+        return version, entry
 
 
 def _out_of_order(version: bytes) -> CorruptedError:
