@@ -129,7 +129,8 @@ class History(Sequence[Version]):
     """The versions that lead to one, oldest first, along first parents.
 
     ``history[0]`` is the first version, ``history[-1]`` the last; a version id or a unique prefix of it finds a
-    version of any branch. ``len`` takes one look-up, access a logarithmic number of them; iteration and slices
+    version of any branch, also one that was merged in. ``in``, ``index`` and ``len`` know only those along first
+    parents. ``len`` takes one look-up, access a logarithmic number of them; iteration and slices
     about one a version, and iteration holds no more than 256 versions at a time.
     """
 

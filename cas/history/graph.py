@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Final
 
 from cas.codec import cbor
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES
-from cas.store.contract import VERSIONS, View
+from cas.store.contract import VERSIONS, Store, View
 
 # What leads to a version: the one side, the other, and a common ancestor, which makes it no best one.
 _LEFT: Final = 1
 _RIGHT: Final = 2
 _STALE: Final = 4
+_MOST_IN_BLOCK: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +118,53 @@ def is_first_parent_ancestor(view: View, version: bytes, descendant: bytes) -> b
 def is_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
     """Whether a version is another one or comes before it, through any parents.
 
-    Cost: a logarithmic number of look-ups where it is one along first parents; otherwise one for each version between
-    the two by generation.
+    Cost: a logarithmic number of look-ups where it is one along first parents; otherwise at most one for each version
+    that leads to the other, and the parents of these, down to its generation.
     """
-    if is_first_parent_ancestor(view, version, descendant):
-        return True
-    entry = get_entry(view, version)
-    waiting, seen = [descendant], {descendant}
+    return is_first_parent_ancestor(view, version, descendant) or version in ancestors_among(
+        view, [version], [descendant]
+    )
+
+
+def ancestors_among(view: View, versions: Collection[bytes], heads: Iterable[bytes]) -> set[bytes]:
+    """Returns those versions that lead to one of the heads, or are one, through any parents.
+
+    Cost: one look-up for each version that leads to a head, and the parents of these, down to the lowest generation
+    of what is sought; it ends when all are found.
+    """
+    sought = {version: get_entry(view, version).generation for version in versions}
+    found: set[bytes] = set()
+    lowest = min(sought.values(), default=0)
+    for version, entry in _follow(view, _Waiting(view, heads, _by_generation)):
+        if entry.generation < lowest or len(found) == len(sought):
+            break
+        if version in sought:
+            found.add(version)
+    return found
+
+
+def walk(view: View, heads: Iterable[bytes]) -> Iterator[tuple[bytes, VersionEntry]]:
+    """Yields the heads and all versions that lead to them, through any parents, with their entries: newest first.
+
+    None comes before one of its descendants: a version never lands before its parents, and where a copy brought both
+    at once, generations tell. Cost: one look-up for each version that is asked for and its parents; memory: these.
+    """
+    return _follow(view, _Waiting(view, heads, _by_time))
+
+
+def walk_blocks(store: Store, heads: Iterable[bytes]) -> Iterator[tuple[bytes, VersionEntry]]:
+    """Walks as :func:`walk` does, with no view open while the caller has his turn: versions are read in blocks.
+
+    The first block has few versions, for callers that ask for few.
+    """
+    with store.read() as view:
+        waiting = _Waiting(view, heads, _by_time)
+    size = 16
     while waiting:
-        found = waiting.pop()
-        if found == version:
-            return True
-        for parent in get_entry(view, found).parents:
-            if parent not in seen and get_entry(view, parent).generation >= entry.generation:
-                seen.add(parent)
-                waiting.append(parent)
-    return False
+        with store.read() as view:
+            block = list(islice(_follow(view, waiting), size))
+        yield from block
+        size = min(2 * size, _MOST_IN_BLOCK)
 
 
 def merge_bases(view: View, a: bytes, b: bytes) -> list[bytes]:
@@ -149,10 +182,8 @@ def merge_bases(view: View, a: bytes, b: bytes) -> list[bytes]:
 
 def _paint_down(view: View, a: bytes, b: bytes) -> Iterator[bytes]:
     """Follows both sides down by generation: when a version's turn comes, all that leads to it has been seen."""
-    waiting = _ByGeneration(view)
+    waiting = _Waiting(view, (a, b), _by_generation)
     marks = {a: _LEFT, b: _RIGHT}
-    for version in (a, b):
-        waiting.push(version)
     fresh = 2  # of those waiting, how many are not stale
     while fresh:
         version, entry = waiting.pop()
@@ -162,30 +193,54 @@ def _paint_down(view: View, a: bytes, b: bytes) -> Iterator[bytes]:
             yield version
             mark |= _STALE
         for parent in entry.parents:
-            before = marks.get(parent)
-            marks[parent] = after = (before or 0) | mark
-            if before is None:
-                waiting.push(parent)
-            fresh += (not after & _STALE) - (before is not None and not before & _STALE)
+            before = 0 if waiting.add(view, parent) else marks[parent]
+            marks[parent] = before | mark
+            fresh += (not marks[parent] & _STALE) - (before != 0 and not before & _STALE)
 
 
-class _ByGeneration:
-    """Versions that wait for their turn: none before its descendants, of equal generation the newest first."""
+def _by_generation(entry: VersionEntry) -> tuple[int, int]:
+    return -entry.generation, -entry.timestamp
 
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._heap: list[tuple[int, int, bytes, VersionEntry]] = []
+
+def _by_time(entry: VersionEntry) -> tuple[int, int]:
+    return -entry.timestamp, -entry.generation
+
+
+class _Waiting:
+    """Versions that wait for their turn, each once: the newest, or that of the highest generation, is the next."""
+
+    def __init__(self, view: View, heads: Iterable[bytes], order: Callable[[VersionEntry], tuple[int, int]]) -> None:
+        self._order = order
+        self._seen: set[bytes] = set()
+        self._heap: list[tuple[tuple[int, int], bytes, VersionEntry]] = []
+        for head in heads:
+            self.add(view, head)
 
     def __bool__(self) -> bool:
         return bool(self._heap)
 
-    def push(self, version: bytes) -> None:
-        entry = get_entry(self._view, version)
-        heappush(self._heap, (-entry.generation, -entry.timestamp, version, entry))
+    def add(self, view: View, version: bytes) -> bool:
+        """Lets a version wait; False where it has waited before."""
+        if version in self._seen:
+            return False
+        self._seen.add(version)
+        entry = get_entry(view, version)
+        heappush(self._heap, (self._order(entry), version, entry))
+        return True
 
     def pop(self) -> tuple[bytes, VersionEntry]:
-        _, _, version, entry = heappop(self._heap)
+        """Returns the next one."""
+        _, version, entry = heappop(self._heap)
         return version, entry
+
+
+def _follow(view: View, waiting: _Waiting) -> Iterator[tuple[bytes, VersionEntry]]:
+    """Yields those that wait and what leads to them; between two, all that is next waits."""
+    while waiting:
+        version, entry = waiting.pop()
+        for parent in entry.parents:
+            waiting.add(view, parent)
+        yield version, entry
 
 
 def _out_of_order(version: bytes) -> CorruptedError:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cas.hashing import hash_chunk
-from cas.history.graph import is_ancestor, is_first_parent_ancestor, merge_bases, new_entry
+from cas.history.graph import (
+    ancestors_among,
+    is_ancestor,
+    is_first_parent_ancestor,
+    merge_bases,
+    new_entry,
+    walk,
+    walk_blocks,
+)
 from cas.store.contract import VERSIONS, Transaction, View
 from cas.store.memory import MemoryStore
 
 Parents = list[list[int]]
 """For each version its parents, all of them before it."""
+
+LINE: Parents = [[number - 1] if number else [] for number in range(1000)]
 
 
 def name_of(number: int) -> bytes:
@@ -30,18 +41,23 @@ def graphs(draw: st.DrawFn) -> Parents:
     return parents
 
 
-@contextmanager
-def stored(parents: Parents) -> Iterator[View]:
-    """A view of these versions."""
+def store_of(parents: Parents, *, at_once: int = 1) -> MemoryStore:
+    """A store of these versions, so many at a time."""
     store = MemoryStore()
 
     def build(txn: Transaction) -> None:
         for number, before in enumerate(parents):
-            entry = new_entry(txn, tuple(map(name_of, before)), number)
+            entry = new_entry(txn, tuple(map(name_of, before)), number // at_once)
             txn.put(VERSIONS, name_of(number), entry.encode())
 
     store.write(build)
-    with store.read() as view:
+    return store
+
+
+@contextmanager
+def stored(parents: Parents) -> Iterator[View]:
+    """A view of these versions."""
+    with store_of(parents).read() as view:
         yield view
 
 
@@ -60,6 +76,34 @@ def test_ancestors_through_any_parents(parents: Parents) -> None:
         for version in range(len(parents)):
             for other in range(len(parents)):
                 assert is_ancestor(view, name_of(version), name_of(other)) == (version in above[other])
+
+
+@given(graphs(), st.data())
+def test_ancestors_among_several_of_several(parents: Parents, data: st.DataObject) -> None:
+    above = ancestors(parents)
+    some = st.lists(st.integers(0, len(parents) - 1), max_size=4)
+    sought, heads = data.draw(some), data.draw(some)
+    with stored(parents) as view:
+        found = ancestors_among(view, list(map(name_of, sought)), map(name_of, heads))
+    assert found == {name_of(one) for one in sought if any(one in above[head] for head in heads)}
+
+
+@given(graphs(), st.integers(1, 5), st.data())
+def test_a_walk_gives_all_that_leads_to_the_heads_newest_first(
+    parents: Parents, at_once: int, data: st.DataObject
+) -> None:
+    above = ancestors(parents)
+    heads = data.draw(st.lists(st.integers(0, len(parents) - 1), max_size=3))
+    store = store_of(parents, at_once=at_once)
+    with store.read() as view:
+        walked = list(walk(view, map(name_of, heads)))
+    assert list(walk_blocks(store, map(name_of, heads))) == walked
+    names = [name for name, _ in walked]
+    assert sorted(names) == sorted({name_of(one) for head in heads for one in above[head]})
+    times = [entry.timestamp for _, entry in walked]
+    assert times == sorted(times, reverse=True)
+    place = {name: number for number, name in enumerate(names)}
+    assert all(place[parent] > place[name] for name, entry in walked for parent in entry.parents)
 
 
 @given(graphs())
@@ -110,6 +154,7 @@ class _Counting:
     def __init__(self, view: View) -> None:
         self._view = view
         self.count = 0
+        self.closed = False
 
     def get(self, table: str, key: bytes) -> bytes | None:
         self.count += 1
@@ -117,9 +162,38 @@ class _Counting:
 
 
 def test_merge_bases_look_no_further_than_the_fork() -> None:
-    trunk = [[number - 1] if number else [] for number in range(1000)]
-    parents = [*trunk, [990], [1000]]
+    parents = [*LINE, [990], [1000]]
     with stored(parents) as view:
         counting = _Counting(view)
-        assert merge_bases(counting, name_of(999), name_of(1001)) == [name_of(990)]  # type: ignore[arg-type]
+        assert merge_bases(counting, name_of(999), name_of(1001)) == [name_of(990)]
         assert counting.count < 100
+
+
+def test_a_walk_costs_what_is_asked_for() -> None:
+    with stored(LINE) as view:
+        counting = _Counting(view)
+        assert len(list(islice(walk(counting, [name_of(999)]), 5))) == 5
+        assert counting.count <= 7
+
+
+def test_blocks_begin_small_and_hold_no_view_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_of(LINE)
+    views: list[_Counting] = []
+    read = store.read
+
+    @contextmanager
+    def counting() -> Iterator[_Counting]:
+        with read() as view:
+            views.append(_Counting(view))
+            yield views[-1]
+            views[-1].closed = True
+
+    monkeypatch.setattr(store, "read", counting)
+    walked = walk_blocks(store, [name_of(999)])
+    for number in range(3):
+        assert next(walked)[0] == name_of(999 - number)
+        assert all(view.closed for view in views)
+    assert sum(view.count for view in views) < 20
+    assert [name for name, _ in walked] == [name_of(number) for number in range(996, -1, -1)]
+    assert max(view.count for view in views) <= 257
+    assert len(views) < 12
