@@ -9,6 +9,7 @@ from itertools import islice
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from version_graphs import Parents, graphs
 
 from cas.hashing import hash_chunk
 from cas.history.graph import (
@@ -23,22 +24,11 @@ from cas.history.graph import (
 from cas.store.contract import VERSIONS, Transaction, View
 from cas.store.memory import MemoryStore
 
-Parents = list[list[int]]
-"""For each version its parents, all of them before it."""
-
 LINE: Parents = [[number - 1] if number else [] for number in range(1000)]
 
 
 def name_of(number: int) -> bytes:
     return hash_chunk(b"version %d" % number)
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> Parents:
-    parents: Parents = []
-    for number in range(draw(st.integers(1, 14))):
-        parents.append(draw(st.lists(st.integers(0, number - 1), max_size=4, unique=True)) if number else [])
-    return parents
 
 
 def store_of(parents: Parents, *, at_once: int = 1) -> MemoryStore:
