@@ -26,12 +26,11 @@ from cas.errors import (
     SessionNotFoundError,
     UncommittedChangesError,
 )
-from cas.history.records import read_payload
 from cas.history.refs import BRANCH, RefRecord, check_title
-from cas.repo.branches import metadata_payloads
-from cas.repo.metadata import encode_mapping, scope_key
+from cas.repo.branches import metadata_changed
 from cas.repo.repository import Repository, find_ref, scan_refs
 from cas.repo.sessions import Session, read_sessions, remove_session
+from cas.repo.undo import undo
 from cas.store.contract import Transaction, View
 
 
@@ -189,10 +188,8 @@ class Dataset(Staging):
         return self._draft.changed or self._metadata_changed()
 
     def _metadata_changed(self) -> bool:
-        payloads = dict(metadata_payloads(self._repository, self._draft.base))
         with self._repository.store.read() as view:
-            live = {name: encode_mapping(view, scope_key(self._dataset, self._branch, name)) for name in payloads}
-        return any(live[name] != read_payload(payload, self._repository.nodes) for name, payload in payloads.items())
+            return metadata_changed(view, self._repository, self._dataset, self._draft.base, self._branch)
 
     # Versions
 
@@ -249,6 +246,23 @@ class Dataset(Staging):
             head = self._read_head()
             self._branch_id = head.id
             self._holder.draft = self._draft_from(head.version)
+
+    def undo(self) -> Version:
+        """Takes the branch back to where it was before its last move, a commit for instance, durable at once.
+
+        Returns that version, where this handle is then. Undone again, the branch goes one step further back. The
+        version that was undone stays: ``main@{1}`` leads there. The live metadata becomes that of the version.
+
+        Raises ``UncommittedChangesError`` where rows or columns are staged, or metadata was changed since the last
+        commit; :class:`~cas.errors.ConflictError` where another writer moved the branch; ``VersionNotFoundError``
+        where there is nothing to undo.
+        """
+        with self._editing() as draft:
+            if draft.changed:
+                raise UncommittedChangesError("there are uncommitted changes; commit or roll back before undo")
+            version, _ = undo(self._repository, self._dataset, self._branch, self._branch_id, draft.base)
+            self._holder.draft = self._draft_from(version)
+            return self.version
 
     def tag(self, name: str, message: str | None = None, version: str | Version | RefView | None = None) -> Tag:
         """Names a version, durable at once; without ``version`` the current one. A tag stays with its version."""

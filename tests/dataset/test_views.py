@@ -39,6 +39,7 @@ WRITING = {
         "sessions",
         "splice",
         "tag",
+        "undo",
     },
     (cas.Column, cas.ReadOnlyColumn): {"__setitem__"},
     (cas.Metadata, cas.ReadOnlyMetadata): {
