@@ -75,8 +75,8 @@ def _last_move(view: View, dataset: bytes, branch: str) -> tuple[bytes, Move]:
     undone = 0
     for move in moves_of(view, dataset, branch):
         old = move.record.old
-        if old is None or move.record.new is None:
-            break  # the branch was made, or had another name, or was one that is deleted
+        if old is None:
+            break  # the branch was made, or had another name before
         if move.record.command == UNDO:
             undone += 1
         elif undone:

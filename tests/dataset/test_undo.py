@@ -21,6 +21,7 @@ from cas.errors import (
     UncommittedChangesError,
     VersionNotFoundError,
 )
+from cas.store.contract import METADATA
 
 
 @pytest.fixture
@@ -124,6 +125,9 @@ def test_columns_that_differ_get_their_metadata_back(ds: cas.Dataset) -> None:
     assert ds["z"].metadata.to_dict() == {"unit": "lux"}
     assert "renamed" not in ds["x"].metadata
     check_live(ds)
+    with ds._repository.store.read() as view:
+        stored = len(list(view.scan(METADATA, ds._dataset)))
+    assert stored == len(ds.metadata) + len(ds["x"].metadata) + len(ds["z"].metadata)
     ds.undo()
     check_live(ds)
     for name in ("y", "z", "w"):

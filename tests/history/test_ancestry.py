@@ -159,6 +159,13 @@ def test_merge_bases_look_no_further_than_the_fork() -> None:
         assert counting.count < 100
 
 
+def test_what_is_no_ancestor_is_searched_for_down_to_its_generation() -> None:
+    with stored([*LINE, [990], [1000]]) as view:
+        counting = _Counting(view)
+        assert not is_ancestor(counting, name_of(1001), name_of(999))
+        assert counting.count < 50
+
+
 def test_a_walk_costs_what_is_asked_for() -> None:
     with stored(LINE) as view:
         counting = _Counting(view)
