@@ -11,7 +11,7 @@ from typing import Final
 from cas.codec import cbor
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES
-from cas.store.contract import VERSIONS, Store, View
+from cas.store.contract import VERSIONS, Lookup, Store
 
 # What leads to a version: the one side, the other, and a common ancestor, which makes it no best one.
 _LEFT: Final = 1
@@ -55,13 +55,13 @@ def skip_depth(depth: int) -> int:
     return (even & (even - 1) if even else 0) + 1
 
 
-def find_entry(view: View, version: bytes) -> VersionEntry | None:
+def find_entry(view: Lookup, version: bytes) -> VersionEntry | None:
     """Returns the entry of a version, or None where there is none."""
     data = view.get(VERSIONS, version)
     return None if data is None else VersionEntry.decode(data, f"version {version.hex()}")
 
 
-def get_entry(view: View, version: bytes) -> VersionEntry:
+def get_entry(view: Lookup, version: bytes) -> VersionEntry:
     """Returns the entry of a version that must be there."""
     entry = find_entry(view, version)
     if entry is None:
@@ -70,7 +70,7 @@ def get_entry(view: View, version: bytes) -> VersionEntry:
     return entry
 
 
-def ancestor_at(view: View, version: bytes, depth: int) -> bytes:
+def ancestor_at(view: Lookup, version: bytes, depth: int) -> bytes:
     """Returns the ancestor along first parents at a depth, at most that of the version. Logarithmic."""
     entry = get_entry(view, version)
     while entry.depth > depth:
@@ -93,7 +93,7 @@ def ancestor_at(view: View, version: bytes, depth: int) -> bytes:
     return version
 
 
-def ancestors_at(view: View, version: bytes, depths: Iterable[int]) -> Iterator[tuple[bytes, VersionEntry]]:
+def ancestors_at(view: Lookup, version: bytes, depths: Iterable[int]) -> Iterator[tuple[bytes, VersionEntry]]:
     """Yields the ancestors at descending depths, with their entries; cost: one look-up each where depths are adjacent.
 
     Each is found from the one before, so that a run of depths is walked along parents, and a gap is jumped.
@@ -109,13 +109,13 @@ def ancestors_at(view: View, version: bytes, depths: Iterable[int]) -> Iterator[
         yield version, entry
 
 
-def is_first_parent_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
+def is_first_parent_ancestor(view: Lookup, version: bytes, descendant: bytes) -> bool:
     """Whether a version is another one or comes before it along first parents. Logarithmic."""
     depth = get_entry(view, version).depth
     return get_entry(view, descendant).depth >= depth and ancestor_at(view, descendant, depth) == version
 
 
-def is_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
+def is_ancestor(view: Lookup, version: bytes, descendant: bytes) -> bool:
     """Whether a version is another one or comes before it, through any parents.
 
     Cost: a logarithmic number of look-ups where it is one along first parents; otherwise at most one for each version
@@ -126,7 +126,7 @@ def is_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
     )
 
 
-def ancestors_among(view: View, versions: Collection[bytes], heads: Iterable[bytes]) -> set[bytes]:
+def ancestors_among(view: Lookup, versions: Collection[bytes], heads: Iterable[bytes]) -> set[bytes]:
     """Returns those versions that lead to one of the heads, or are one, through any parents.
 
     Cost: one look-up for each version that leads to a head, and the parents of these, down to the lowest generation
@@ -143,7 +143,7 @@ def ancestors_among(view: View, versions: Collection[bytes], heads: Iterable[byt
     return found
 
 
-def walk(view: View, heads: Iterable[bytes]) -> Iterator[tuple[bytes, VersionEntry]]:
+def walk(view: Lookup, heads: Iterable[bytes]) -> Iterator[tuple[bytes, VersionEntry]]:
     """Yields the heads and all versions that lead to them, through any parents, with their entries: newest first.
 
     None comes before one of its descendants: a version never lands before its parents, and where a copy brought both
@@ -167,7 +167,7 @@ def walk_blocks(store: Store, heads: Iterable[bytes]) -> Iterator[tuple[bytes, V
         size = min(2 * size, _MOST_IN_BLOCK)
 
 
-def merge_bases(view: View, a: bytes, b: bytes) -> list[bytes]:
+def merge_bases(view: Lookup, a: bytes, b: bytes) -> list[bytes]:
     """Returns all best common ancestors of two versions, sorted: those that come before no other common ancestor.
 
     A version counts as an ancestor of itself. One is the usual number; histories merged crosswise have several, and
@@ -180,7 +180,7 @@ def merge_bases(view: View, a: bytes, b: bytes) -> list[bytes]:
     return sorted(_paint_down(view, a, b))
 
 
-def _paint_down(view: View, a: bytes, b: bytes) -> Iterator[bytes]:
+def _paint_down(view: Lookup, a: bytes, b: bytes) -> Iterator[bytes]:
     """Follows both sides down by generation: when a version's turn comes, all that leads to it has been seen."""
     waiting = _Waiting(view, (a, b), _by_generation)
     marks = {a: _LEFT, b: _RIGHT}
@@ -209,7 +209,7 @@ def _by_time(entry: VersionEntry) -> tuple[int, int]:
 class _Waiting:
     """Versions that wait for their turn, each once: the newest, or that of the highest generation, is the next."""
 
-    def __init__(self, view: View, heads: Iterable[bytes], order: Callable[[VersionEntry], tuple[int, int]]) -> None:
+    def __init__(self, view: Lookup, heads: Iterable[bytes], order: Callable[[VersionEntry], tuple[int, int]]) -> None:
         self._order = order
         self._seen: set[bytes] = set()
         self._heap: list[tuple[tuple[int, int], bytes, VersionEntry]] = []
@@ -219,7 +219,7 @@ class _Waiting:
     def __bool__(self) -> bool:
         return bool(self._heap)
 
-    def add(self, view: View, version: bytes) -> bool:
+    def add(self, view: Lookup, version: bytes) -> bool:
         """Lets a version wait; False where it has waited before."""
         if version in self._seen:
             return False
@@ -234,7 +234,7 @@ class _Waiting:
         return version, entry
 
 
-def _follow(view: View, waiting: _Waiting) -> Iterator[tuple[bytes, VersionEntry]]:
+def _follow(view: Lookup, waiting: _Waiting) -> Iterator[tuple[bytes, VersionEntry]]:
     """Yields those that wait and what leads to them; between two, all that is next waits."""
     while waiting:
         version, entry = waiting.pop()
@@ -248,7 +248,7 @@ def _out_of_order(version: bytes) -> CorruptedError:
     return CorruptedError(f"the table of versions does not fit together at version {name}", blob=name)
 
 
-def new_entry(view: View, parents: tuple[bytes, ...], timestamp: int) -> VersionEntry:
+def new_entry(view: Lookup, parents: tuple[bytes, ...], timestamp: int) -> VersionEntry:
     """Returns the entry of a new version with these parents."""
     entries = [get_entry(view, parent) for parent in parents]
     if not entries:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
-from cas.errors import BranchNotFoundError, ConflictError, UncommittedChangesError, VersionNotFoundError
+from cas.errors import BranchNotFoundError, ConflictError, VersionNotFoundError
 from cas.history.refs import RefRecord
-from cas.repo.branches import begin_metadata, metadata_changed, remove_metadata
-from cas.repo.commit import move_ref
+from cas.repo.branches import begin_metadata, check_metadata_committed, remove_metadata
+from cas.repo.commit import move_branch
 from cas.repo.reflog import Move, moves_of
 from cas.repo.repository import Repository, find_ref
 from cas.store.contract import Transaction, View
@@ -31,15 +30,10 @@ def undo(repository: Repository, dataset: bytes, branch: str, branch_id: bytes, 
     def change(txn: Transaction) -> tuple[bytes, Move]:
         ref = _expect(txn, dataset, branch, branch_id, expected)
         old, move = _last_move(txn, dataset, branch)
-        if metadata_changed(txn, repository, dataset, ref.version, branch):
-            raise UncommittedChangesError(
-                f"the metadata of branch {branch!r} was changed since its last version, which undoing would lose; "
-                f"commit first, or set it back"
-            )
+        check_metadata_committed(txn, repository, dataset, ref.version, branch)
         remove_metadata(txn, repository, dataset, ref.version, branch)
         begin_metadata(txn, repository, dataset, old, branch)
-        moved = dataclasses.replace(ref, version=old, timestamp=txn.timestamp())
-        move_ref(txn, dataset, branch, ref, moved, UNDO, describe(move))
+        move_branch(txn, dataset, branch, ref, old, UNDO, describe(move))
         return old, move
 
     return repository.store.write(change)

@@ -30,6 +30,8 @@ WRITING = {
         "discard",
         "flush",
         "has_changes",
+        "merge",
+        "revert_to",
         "insert",
         "recover",
         "refresh",
