@@ -100,6 +100,24 @@ def ancestors_at(view: View, version: bytes, depths: Iterable[int]) -> Iterator[
         yield version, entry
 
 
+def in_order(view: View, heads: Iterable[bytes]) -> list[tuple[bytes, VersionEntry]]:
+    """Returns some versions and all that lead to them through any parents, each once, parents first.
+
+    Cost: one look-up for each version.
+    """
+    entries: dict[bytes, VersionEntry] = {}
+    waiting = list(heads)
+    while waiting:
+        version = waiting.pop()
+        if version not in entries:
+            entries[version] = get_entry(view, version)
+            waiting += entries[version].parents
+    for version, entry in entries.items():
+        if any(entries[parent].generation >= entry.generation for parent in entry.parents):
+            raise _out_of_order(version)
+    return sorted(entries.items(), key=lambda item: (item[1].generation, item[0]))
+
+
 def is_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
     """Whether a version is another one or comes before it, through any parents.
 
