@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "ls": "List the datasets of a store, or the rows of a dataset.",
     "tag": "List, make, rename or delete tags.",
     "stats": "Count rows, bytes and what deduplication saves.",
+    "du": "Count what deleting branches and tags would free.",
     "duplicates": "List groups of identical rows.",
     "checkout": "Write the images of a version to a folder, bit for bit.",
     "cat-file": "Print a stored blob by its hash.",

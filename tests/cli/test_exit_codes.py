@@ -95,7 +95,7 @@ def test_7_unsupported(url: Path) -> None:
 
 def test_commands_that_only_read_write_nothing(url: Path) -> None:
     before = {file.name: file.stat().st_mtime_ns for file in url.iterdir() if file.name != "lock.mdb"}
-    for name in ("log", "show", "ls", "tag", "stats", "duplicates"):
+    for name in ("log", "show", "ls", "tag", "stats", "du", "duplicates"):
         ok(name, url)
     assert run("cat-file", url, hash_chunk(IMAGE).hex()).stdout_bytes == IMAGE
     assert {file.name: file.stat().st_mtime_ns for file in url.iterdir() if file.name != "lock.mdb"} == before
