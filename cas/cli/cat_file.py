@@ -12,7 +12,14 @@ from cas.cli.output import print_json, to_json
 from cas.codec import cbor
 from cas.errors import AmbiguousRevisionError, BlobNotFoundError, InvalidInputError, VersionNotFoundError
 from cas.hashing import HEX_DIGITS, Kind
-from cas.history.records import Payload, TreeRecord, VersionRecord, decode_tree, decode_version
+from cas.history.records import (
+    Payload,
+    TreeRecord,
+    VersionRecord,
+    decode_defaults,
+    decode_tree,
+    decode_version,
+)
 from cas.history.row_map import RowMap
 from cas.repo.blobs import read_blob
 from cas.repo.repository import Repository
@@ -115,11 +122,17 @@ def _version_facts(version: VersionRecord, name: str) -> dict[str, Any]:
             _stream_facts(row_map) if isinstance(row_map, StreamRef) else RowMap.decode(row_map, name).runs.tolist()
             for row_map in version.row_maps
         ],
+        "column_maps": list(version.column_maps),
+        "defaults": _defaults_facts(version.defaults, name),
         "message": version.message,
         "author": version.author,
         "client_timestamp": version.client_timestamp,
         "details": to_json(version.details),
     }
+
+
+def _defaults_facts(payload: Payload, name: str) -> Any:
+    return _stream_facts(payload) if isinstance(payload, StreamRef) else to_json(decode_defaults(payload, name))
 
 
 def _stream_facts(ref: StreamRef) -> dict[str, Any]:

@@ -34,28 +34,13 @@ def find_changed(old: StreamReader, new: StreamReader, alignment: Alignment, wit
     """
     if old.ref == new.ref and alignment.is_identity(new.ref.rows):
         return np.empty(0, np.int64)
-    only = None if within is None else _Rows.of(within)
-    only_old = None if within is None else _Rows.of(_known(alignment.inverse().map(within)))
-    left, right = _left_over(_Level.top(old), _Level.top(new), alignment, only_old, only)
-    rows = _candidates(left, right, alignment)
-    if within is not None:
-        rows = rows[np.isin(rows, within, assume_unique=True)]
-    return _differing(old, new, left, right, alignment.inverse().map(rows), rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Ascending rows, to be asked whether some of them are in a range."""
-
-    numbers: Ints
-
-    @classmethod
-    def of(cls, rows: Ints) -> _Rows:
-        return cls(np.sort(rows))
-
-    def some_in(self, starts: Ints, stops: Ints) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = np.searchsorted(self.numbers, starts) < np.searchsorted(self.numbers, stops)
-        return found
+    back = alignment.inverse()
+    wanted = back if within is None else back.within(Alignment.of_rows(within))
+    if not len(wanted):
+        return np.empty(0, np.int64)
+    left, right = _left_over(_Level.top(old), _Level.top(new), alignment, wanted)
+    rows = _candidates(left, right, alignment, wanted)
+    return _differing(old, new, left, right, back.map(rows), rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +72,10 @@ class _Level:
         entries = Entries(self.entries.hashes[chosen], self.entries.rows[chosen], self.entries.sizes[chosen])
         return _Level(self.nodes, self.level, entries, self.starts[chosen])
 
-    def with_rows(self, rows: _Rows | None) -> _Level:
-        """Those with at least one of the rows."""
-        return self if rows is None else self.where(rows.some_in(self.starts, self.stops))
+    def with_rows(self, runs: Alignment) -> _Level:
+        """Those with at least one row of the runs, by where these are in ``old``."""
+        first = np.searchsorted(runs.old + runs.lengths, self.starts, "right")
+        return self.where(first < np.searchsorted(runs.old, self.stops))
 
     def children(self) -> _Level:
         """The level below."""
@@ -103,19 +89,18 @@ class _Level:
         return _Level(self.nodes, self.level - 1, Entries.concat([node.entries for node in opened]), below)
 
 
-def _left_over(
-    old: _Level, new: _Level, alignment: Alignment, only_old: _Rows | None, only_new: _Rows | None
-) -> tuple[_Level, _Level]:
-    """The chunks of both that have no equal in the other."""
+def _left_over(old: _Level, new: _Level, alignment: Alignment, wanted: Alignment) -> tuple[_Level, _Level]:
+    """The chunks of both that have wanted rows (those of new, and where they are in old) and no equal in the other."""
+    wanted_old = wanted.inverse()
     while True:
         while old.level > new.level:
-            old = old.children().with_rows(only_old)
+            old = old.children().with_rows(wanted_old)
         while new.level > old.level:
-            new = new.children().with_rows(only_new)
+            new = new.children().with_rows(wanted)
         old, new = _without_equals(old, new, alignment)
         if old.level == _CHUNKS:
             return old, new
-        old, new = old.children().with_rows(only_old), new.children().with_rows(only_new)
+        old, new = old.children().with_rows(wanted_old), new.children().with_rows(wanted)
 
 
 def _without_equals(old: _Level, new: _Level, alignment: Alignment) -> tuple[_Level, _Level]:
@@ -145,18 +130,14 @@ def _keys(hashes: Hashes, places: Ints) -> NDArray[np.uint64]:
     return heads ^ (places.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
 
 
-def _candidates(old: _Level, new: _Level, alignment: Alignment) -> Ints:
-    """The rows of ``new`` that may have changed: aligned ones in chunks that were left over on either side."""
-    lengths = np.maximum(new.entries.rows, 1)
-    rows = ascending(numbers_of(new.starts, lengths))
-    rows = rows[alignment.inverse().map(rows) >= 0]
+def _candidates(old: _Level, new: _Level, alignment: Alignment, wanted: Alignment) -> Ints:
+    """The rows of ``new``, of those wanted, that may have changed: they are in chunks left over on either side."""
+    rows = numbers_of(new.starts, np.maximum(new.entries.rows, 1))
     # A piece of a row that is in one chunk on the other side.
-    pieces = _known(alignment.map(old.starts[old.entries.rows == 0]))
-    return ascending(np.concatenate((rows, pieces))) if len(pieces) else rows
-
-
-def _known(rows: Ints) -> Ints:
-    return rows[rows >= 0]
+    pieces = alignment.map(old.starts[old.entries.rows == 0])
+    rows = ascending(np.concatenate((rows, pieces)))
+    known: Ints = rows[wanted.map(rows) >= 0]
+    return known
 
 
 def _differing(old: StreamReader, new: StreamReader, left: _Level, right: _Level, olds: Ints, news: Ints) -> Ints:
