@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "duplicates": "List groups of identical rows.",
     "leaks": "List rows that stand in another dataset or split too.",
     "checkout": "Write the images of a version to a folder, bit for bit.",
+    "gc": "Remove what no branch, tag or recent move leads to.",
     "cat-file": "Print a stored blob by its hash.",
 }
 

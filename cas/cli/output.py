@@ -31,6 +31,9 @@ _ANY_WIDTH: Final = 10_000
 Report = Callable[[int, int, int, int], None]
 """Is told of progress: items done, items in all, bytes done, bytes in all (0 while unknown)."""
 
+CountReport = Callable[[str, int, int], None]
+"""Is told of progress: what is done, how much of it, and of how much in all (0 while unknown)."""
+
 
 def print_json(value: Any) -> None:
     """Prints a value as JSON, indented."""
@@ -137,5 +140,27 @@ def progress(what: str, *, quiet: bool) -> Iterator[Report | None]:
 
         def report(done: int, total: int, size: int, size_total: int) -> None:
             bar.update(files, completed=size, total=size_total or None, description=_counted(what, done, total))
+
+        yield report
+
+
+@contextmanager
+def count_progress(*, quiet: bool) -> Iterator[CountReport | None]:
+    """Shows what is being done, and how much of it; gives None where standard error is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total or None, description=f"{what} {done:,}")
 
         yield report

@@ -411,6 +411,7 @@ class Dataset(Staging):
                 keep(self._holder, "was closed")
             finally:
                 self._closed = True
+                self._holder.draft.release()
                 self._repository.store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -45,6 +45,7 @@ class Draft:
 
     def __init__(self, repository: Repository, dataset: bytes, branch: str, branch_id: bytes, base: bytes) -> None:
         self._repository = repository
+        self._lease = repository.store.lease_reading(base)
         self._dataset = dataset
         self._branch = branch
         self._branch_id = branch_id
@@ -278,8 +279,14 @@ class Draft:
         self._defaults = {session.origins[name]: rows for name, rows in defaults.items() if name in session.origins}
         self.changed = True
 
+    def release(self) -> None:
+        """Ends the leases: the draft is not used any more."""
+        self._lease.release()
+        self._writer.release()
+
     def discard(self) -> None:
         """Ends the session, if there is one, with the metadata of its columns; the draft is spent then."""
+        self._writer.release()
         if self._since is None and not self._added:
             return
         staged = [live_scope_key(self._dataset, self._branch, column) for column in self._added]

@@ -79,7 +79,7 @@ def remove_session(txn: Transaction, dataset: bytes, id_: bytes) -> None:
 
 def read_sessions(view: View, dataset: bytes) -> dict[bytes, Session]:
     """Returns the sessions of a dataset by id."""
-    return {key[len(dataset) :]: _decode(data) for key, data in view.scan(SESSIONS, dataset)}
+    return {key[len(dataset) :]: decode_session(data) for key, data in view.scan(SESSIONS, dataset)}
 
 
 def rename_branch_of_sessions(txn: Transaction, dataset: bytes, old: str, new: str) -> None:
@@ -89,7 +89,8 @@ def rename_branch_of_sessions(txn: Transaction, dataset: bytes, old: str, new: s
             put_session(txn, dataset, id_, dataclasses.replace(session, branch=new))
 
 
-def _decode(data: bytes) -> Session:
+def decode_session(data: bytes) -> Session:
+    """Returns the session in its stored form."""
     what = "session"
     match cbor.decode(data, what=what):
         case {

@@ -15,6 +15,7 @@ import lmdb
 
 from cas.errors import CorruptedError, StoreError, StoreFullError, UnsupportedError
 from cas.store.contract import TABLES
+from cas.store.leases import MARKER, OPEN, FileLease
 
 SEGMENTS: Final = "segments"
 INDEX: Final = "index"
@@ -62,6 +63,7 @@ class Environment:
         self._active: Counter[int] = Counter()
         self._paused = False
         self._closing = False
+        self.lease = FileLease(path / MARKER, OPEN)
         self._env = self._open()
         self.databases: dict[str, Any] = {}
         try:
@@ -188,9 +190,21 @@ class Environment:
             self._idle.wait_for(lambda: not self._active)
             self._env.set_mapsize(0)
 
+    def copy_compacted(self, path: Path) -> None:
+        """Writes what is alive to a new file, durably."""
+        with mapped_errors(self.path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                os.fchmod(descriptor, os.stat(self.path / "data.mdb").st_mode & 0o7777)
+                self._env.copyfd(descriptor, compact=True)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
     def close(self) -> None:
         """Closes the environment; transactions must have ended."""
         self._env.close()
+        self.lease.release()
 
     def close_if_idle(self) -> bool:
         """Closes the environment if no transaction is under way; otherwise the last one will ask again."""
@@ -198,7 +212,7 @@ class Environment:
             self._closing = True
             if self._active:
                 return False
-            self._env.close()
+            self.close()
             return True
 
     def keep_open(self) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cas.codec import compression
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Bytes, Kind, hash_blob, hash_chunk
-from cas.store.contract import Store, Transaction
+from cas.store.contract import Lease, Store, Transaction, Writable
 from cas.types import Layout
 
 if TYPE_CHECKING:
@@ -156,8 +156,9 @@ class BlobWriter:
     own. A payload given as a view of somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Writable) -> None:
         self._store = store
+        self._lease: Lease | None = None
         self._held_bytes = 0
         self.held: dict[bytes, Bytes] = {}
 
@@ -182,6 +183,7 @@ class BlobWriter:
         """Compresses and holds those chunks that the store does not have."""
         if not fresh:
             return
+        self._keep_lease()
         with self._store.read() as view:
             sizes = view.sizes(list(fresh))
         missing = [key for key, size in zip(fresh, sizes, strict=True) if size is None]
@@ -192,7 +194,19 @@ class BlobWriter:
         for key, blob in zip(missing, _map(encode, missing), strict=True):
             self._hold(key, blob)
 
+    def _keep_lease(self) -> None:
+        """Keeps what is put or passed over from being collected, as long as the writer is there."""
+        if self._lease is None:
+            self._lease = self._store.lease_writing()
+
+    def release(self) -> None:
+        """Ends the lease: what was written is referred to by now, or not wanted."""
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+
     def _hold(self, hash_: bytes, blob: Bytes) -> None:
+        self._keep_lease()
         self.held[hash_] = blob
         self._held_bytes += len(blob)
         if self._held_bytes >= BATCH_BYTES:

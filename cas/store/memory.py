@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from cas.errors import ConflictError
 from cas.hashing import Bytes
-from cas.store.contract import TABLES, T
+from cas.store.contract import TABLES, Lease, T
 
 
 class MemoryStore:
@@ -24,6 +26,8 @@ class MemoryStore:
         self._tables: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
         self._clock = 0
         self._lock = threading.RLock()
+        self._writers: weakref.WeakSet[_MemoryLease] = weakref.WeakSet()
+        self._readers: dict[bytes, weakref.WeakSet[_MemoryLease]] = {}
 
     @contextmanager
     def read(self) -> Iterator[_MemoryView]:
@@ -44,8 +48,45 @@ class MemoryStore:
             values = sum(len(k) + len(v) for table in self._tables.values() for k, v in table.items())
             return values + sum(len(hash_) + len(blob) for hash_, blob in self._blobs.items())
 
+    def lease_writing(self) -> Lease:
+        with self._lock:
+            return self._lease(self._writers)
+
+    def lease_reading(self, version: bytes) -> Lease:
+        with self._lock:
+            return self._lease(self._readers.setdefault(version, weakref.WeakSet()))
+
+    def _lease(self, holders: weakref.WeakSet[_MemoryLease]) -> Lease:
+        lease = _MemoryLease(holders)
+        holders.add(lease)
+        return lease
+
+    def is_read(self, version: bytes) -> bool:
+        return len(self._readers.get(version, ())) > 0
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        with self._lock:
+            if len(self._writers):
+                raise ConflictError("others are writing to the store; try again when they are done")
+            yield
+
+    def reclaim(self, report: Callable[[int, int], None] | None = None) -> int:
+        return 0
+
+    def compact(self) -> int:
+        return self.stored_bytes()
+
     def close(self) -> None:
         """Does nothing: a closed memory store opens again as it was."""
+
+
+class _MemoryLease:
+    def __init__(self, holders: weakref.WeakSet[_MemoryLease]) -> None:
+        self._holders = holders
+
+    def release(self) -> None:
+        self._holders.discard(self)
 
 
 class _MemoryView:
@@ -62,6 +103,9 @@ class _MemoryView:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._tables[table].get(key)
 
+    def hashes(self, after: bytes, count: int) -> list[bytes]:
+        return sorted(hash_ for hash_ in self._blobs if hash_ > after)[:count]
+
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         rows = self._tables[table]
         for key in sorted((key for key in rows if key.startswith(prefix)), reverse=reverse):
@@ -76,6 +120,10 @@ class _MemoryTransaction(_MemoryView):
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         for hash_, blob in blobs:
             self._blobs.setdefault(bytes(hash_), bytes(blob))
+
+    def remove_blobs(self, hashes: Sequence[bytes]) -> None:
+        for hash_ in hashes:
+            self._blobs.pop(hash_, None)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         self._tables[table][bytes(key)] = bytes(value)

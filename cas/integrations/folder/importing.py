@@ -183,7 +183,7 @@ class _Import:
         if data is None:
             return None
         match cbor.decode(data, what="import cache"):
-            case {"version": version, "fingerprints": ref} if version == self._draft.base:
+            case {"version": version, "stream": ref} if version == self._draft.base:
                 return StreamRef.from_record(ref, "import cache")
         return None
 
@@ -384,9 +384,10 @@ class _Import:
     def _remember(self, version: bytes, marks: StreamRef) -> None:
         """Keeps the fingerprints that belong to a version, for the next import."""
         blobs = list(self._draft.writer.held.items())
-        value = cbor.encode({"version": version, "fingerprints": marks.to_record()})
+        value = cbor.encode({"version": version, "stream": marks.to_record()})
 
         def change(txn: Transaction) -> None:
+            txn.timestamp()  # so that a collection under way notices
             txn.put_blobs(blobs)
             txn.put(CACHE, self._cache_key(), value)
 
