@@ -16,13 +16,12 @@ from typing import Any, Final
 from cas.repo.reachable import Reachable, find_roots, reflog_time
 from cas.repo.repository import Repository
 from cas.repo.sessions import decode_session
-from cas.store.contract import REFLOG, SESSIONS, STORE, VERSIONS, Transaction, View
+from cas.store.contract import REFLOG, SESSIONS, VERSIONS, Transaction, View
 
 DAY: Final = 86_400_000_000
 """Microseconds of a day, as storage timestamps count."""
 REFLOG_DAYS: Final = 90.0
 _BATCH_BLOBS: Final = 1 << 14
-_CLOCK: Final = b"clock"
 
 Report = Callable[[str, int, int], None]
 """Is told of progress: what is done, how much of it, and of how much in all (0 while unknown)."""
@@ -66,7 +65,7 @@ class Collection:
         now = self._now()
         self._reflog_since = now - int(expiry.reflog_days * DAY)
         self._sessions_since = None if expiry.session_days is None else now - int(expiry.session_days * DAY)
-        self._clock = b""
+        self._clock: int | None = None
         with repository.store.read() as view:
             self._follow(view)
 
@@ -76,15 +75,14 @@ class Collection:
         if not store.read_only:
             return store.write(lambda txn: txn.timestamp())
         with store.read() as view:
-            return int.from_bytes(view.get(STORE, _CLOCK) or b"", "little")
+            return view.clock()
 
     def _follow(self, view: View) -> None:
         """Adds what can be reached by now."""
-        clock = view.get(STORE, _CLOCK) or b""
-        if clock != self._clock:
+        if view.clock() != self._clock:
             dropped = set(self._old_sessions(view))
             self._reachable.add(find_roots(self._repository, view, self._reflog_since, dropped), view)
-            self._clock = clock
+            self._clock = view.clock()
 
     def plan(self) -> Collected:
         """Counts what would be removed. Cost: one look at every blob's hash, and the sizes of those that go."""

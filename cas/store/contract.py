@@ -51,6 +51,9 @@ class View(Lookup, Protocol):
     def sizes(self, hashes: Sequence[bytes]) -> list[int | None]:
         """Returns the length at rest of each blob, or None where there is none."""
 
+    def clock(self) -> int:
+        """Returns the storage timestamp that was given last, 0 before the first."""
+
     def hashes(self, after: bytes, count: int) -> list[bytes]:
         """Returns the hashes of at most ``count`` blobs, ascending: the first above ``after``, which may be empty."""
 

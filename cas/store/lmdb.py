@@ -272,6 +272,10 @@ class LmdbView:
         value = self._txn.get(key, db=self._shared.databases[table])
         return None if value is None else bytes(value)
 
+    def clock(self) -> int:
+        stored = self.get(STORE, b"clock")
+        return int(_CLOCK.unpack(stored)[0]) if stored else 0
+
     def hashes(self, after: bytes, count: int) -> list[bytes]:
         with self._txn.cursor(self._shared.databases[INDEX]) as cursor:
             if not cursor.set_range(after):
@@ -322,9 +326,7 @@ class LmdbTransaction(LmdbView):
 
     def timestamp(self) -> int:
         if self._now is None:
-            stored = self.get(STORE, b"clock")
-            last = _CLOCK.unpack(stored)[0] if stored else 0
-            self._now = max(_file_system_time(self._shared.path / MARKER), last + 1)
+            self._now = max(_file_system_time(self._shared.path / MARKER), self.clock() + 1)
             self.put(STORE, b"clock", _CLOCK.pack(self._now))
         return self._now
 

@@ -32,15 +32,16 @@ class MemoryStore:
     @contextmanager
     def read(self) -> Iterator[_MemoryView]:
         with self._lock:
-            yield _MemoryView(self._blobs, self._tables)
+            yield _MemoryView(self._blobs, self._tables, self._clock)
 
     def write(self, change: Callable[[_MemoryTransaction], T]) -> T:
         with self._lock:
             blobs = dict(self._blobs)
             tables = {name: dict(table) for name, table in self._tables.items()}
             now = max(time.time_ns() // 1000, self._clock + 1)
-            result = change(_MemoryTransaction(blobs, tables, now))
-            self._blobs, self._tables, self._clock = blobs, tables, now
+            txn = _MemoryTransaction(blobs, tables, self._clock, now)
+            result = change(txn)
+            self._blobs, self._tables, self._clock = blobs, tables, txn.clock()
             return result
 
     def stored_bytes(self) -> int:
@@ -90,9 +91,13 @@ class _MemoryLease:
 
 
 class _MemoryView:
-    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]]) -> None:
+    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]], clock: int) -> None:
         self._blobs = blobs
         self._tables = tables
+        self._clock = clock
+
+    def clock(self) -> int:
+        return self._clock
 
     def blobs(self, hashes: Sequence[bytes]) -> list[Bytes | None]:
         return [self._blobs.get(hash_) for hash_ in hashes]
@@ -113,8 +118,8 @@ class _MemoryView:
 
 
 class _MemoryTransaction(_MemoryView):
-    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]], now: int) -> None:
-        super().__init__(blobs, tables)
+    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]], clock: int, now: int) -> None:
+        super().__init__(blobs, tables, clock)
         self._now = now
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
@@ -132,4 +137,5 @@ class _MemoryTransaction(_MemoryView):
         self._tables[table].pop(key, None)
 
     def timestamp(self) -> int:
+        self._clock = self._now
         return self._now
