@@ -323,6 +323,11 @@ class Handle:
         """Whether no other handle has moved the branch."""
         return self.base is self.branch.head
 
+    @property
+    def uncommitted_metadata(self) -> bool:
+        """Whether the live metadata of the branch is not that of its head."""
+        return self.branch.now.state.content() != self.branch.head.state.content()
+
     def refresh(self) -> None:
         """Goes to the head of the branch, without what was staged."""
         self._start(self.branch.head)
@@ -507,10 +512,12 @@ class Handle:
         return dataclasses.replace(table, rows=tuple(rows), columns=tuple(columns))
 
     def undo(self) -> Version:
-        """Takes the branch back to where it was before it moved last."""
+        """Takes the branch back to where it was before it moved last; refused where metadata would be lost."""
         self._check_nothing_staged()
         if len(self.branch.past) == 1:
             raise NothingToUndoError
+        if self.uncommitted_metadata:
+            raise StagedError
         self.branch.past.pop()
         self.branch.take_metadata(self.branch.head.state)
         self.refresh()

@@ -15,10 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 from merge_model import MISSING, Conflict, ConflictsError, State
-from version_model import Dataset, Handle, NothingToUndoError, Version, blame, diff, identical_rows, paired_rows
+from version_model import (
+    Dataset,
+    Handle,
+    NothingToUndoError,
+    StagedError,
+    Version,
+    blame,
+    diff,
+    identical_rows,
+    paired_rows,
+)
 
 import cas
-from cas.errors import CasError, ConflictError
+from cas.errors import ConflictError, UncommittedChangesError, VersionNotFoundError
 from cas.types import Array, Nullable, Text, Type, as_type
 
 TYPES: list[Type] = [as_type("int64"), Text(), Nullable(Text()), Array("uint8", (2,))]
@@ -220,8 +230,9 @@ class Twin:
     def undo(self) -> None:
         try:
             version = self.model.undo()
-        except NothingToUndoError:
-            with pytest.raises(CasError):
+        except (NothingToUndoError, StagedError) as error:
+            expected = UncommittedChangesError if isinstance(error, StagedError) else VersionNotFoundError
+            with pytest.raises(expected):
                 self.ds.undo()
         else:
             assert self.ds.undo().id == version.id
@@ -236,8 +247,7 @@ class Twin:
         if self.model.at_head:
             live = [self.ds.metadata.to_dict(), *(self.ds[column.name].metadata.to_dict() for column in state.columns)]
             assert live == [self.model.metadata(), *(self.model.metadata(column.name) for column in state.columns)]
-            uncommitted = self.model.branch.now.state.content() != self.model.branch.head.state.content()
-            assert self.ds.has_changes == (self.model.changed or uncommitted)
+            assert self.ds.has_changes == (self.model.changed or self.model.uncommitted_metadata)
 
 
 def check_table(ds: cas.Dataset | cas.ReadOnlyDataset, state: State) -> None:
