@@ -216,6 +216,8 @@ class Twin:
             lambda: self.ds.merge(revision, on_conflict=for_dataset(resolve)),
             lambda id_: self.model.merge(theirs, id_, resolve),
         )
+        if self.ds.version.id != theirs.id and theirs in self.model.base.parents[1:]:
+            assert self.ds.version.message == f"Merge {revision} into {self.model.branch_name}"
 
     def revert_to(self, version: Version) -> None:
         id_ = self.ds.revert_to(version.id)
@@ -265,6 +267,16 @@ def check_version(ds: cas.ReadOnlyDataset, state: State) -> None:
     assert ds.metadata.to_dict() == dict(state.metadata)
     for column in state.columns:
         assert ds[column.name].metadata.to_dict() == dict(column.metadata)
+
+
+def check_views(found: Any, state: State) -> None:
+    """Compares rows that a diff lists with those of the version they are of."""
+    assert found.rows.dtype == np.int64
+    assert [view.number for view in found] == found.rows.tolist()
+    assert len(found) == len(found.rows)
+    for view in itertools.islice(found, 3):
+        cells = state.rows[view.number].cells
+        assert {name: plain(view[name]) for name in view} == {column.name: cells[column.id] for column in state.columns}
 
 
 def kept_rows(row_map: Any) -> list[tuple[int, int]]:
@@ -370,9 +382,11 @@ class Twins:
 
     def check_diff(self, a: Version, b: Version) -> None:
         """Compares what differs between two versions."""
-        found = self.handles[0].ds.diff(a.id, b.id)
+        found = self.opened(b.id).diff(a.id)
         assert (found.a.id, found.b.id) == (a.id, b.id)
         inserted, deleted = found.inserted.rows.tolist(), found.deleted.rows.tolist()
+        check_views(found.inserted, b.state)
+        check_views(found.deleted, a.state)
         old, new = (
             [number for number in range(len(version.state.rows)) if number not in gone]
             for version, gone in ((a, set(deleted)), (b, set(inserted)))
@@ -390,6 +404,8 @@ class Twins:
         self.check_cells(found, expected.updated)
         anything = (*schema, expected.reordered, changes, inserted, deleted, expected.updated)
         assert bool(found) == any(anything)
+        assert str(found.summary())
+        assert found.to_dict()
 
     @staticmethod
     def check_cells(found: Any, expected: dict[str, list[tuple[int, int, Any, Any]]]) -> None:
