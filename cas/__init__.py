@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cas.dataset.branches import Branch, Branches, BranchesView, BranchView
     from cas.dataset.column import Column, ReadOnlyColumn
     from cas.dataset.dataset import Dataset
+    from cas.dataset.diff import Diff
     from cas.dataset.future import Future
     from cas.dataset.history import History, Version
     from cas.dataset.metadata import Metadata, ReadOnlyMetadata
@@ -26,16 +27,21 @@ if TYPE_CHECKING:
     from cas.dataset.reflog import ReflogEntry
     from cas.dataset.rows import Row, RowRange, RowRangeView, RowView
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
+    from cas.history.conflicts import Conflict
+    from cas.history.missing import MISSING
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MISSING",
     "Branch",
     "BranchView",
     "Branches",
     "BranchesView",
     "Column",
+    "Conflict",
     "Dataset",
+    "Diff",
     "Future",
     "History",
     "Metadata",
@@ -71,6 +77,7 @@ _MODULES = {
     "dataset.branches": ("Branch", "BranchView", "Branches", "BranchesView"),
     "dataset.column": ("Column", "ReadOnlyColumn"),
     "dataset.dataset": ("Dataset",),
+    "dataset.diff": ("Diff",),
     "dataset.future": ("Future",),
     "dataset.history": ("History", "Version"),
     "dataset.metadata": ("Metadata", "ReadOnlyMetadata"),
@@ -79,6 +86,8 @@ _MODULES = {
     "dataset.reflog": ("ReflogEntry",),
     "dataset.rows": ("Row", "RowRange", "RowRangeView", "RowView"),
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
+    "history.conflicts": ("Conflict",),
+    "history.missing": ("MISSING",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -41,6 +41,7 @@ which makes an error anew from its message alone and then sets the facts: so fac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class CasError(Exception):
@@ -135,12 +136,24 @@ class ColumnExistsError(ExistsError):
 
 
 class ConflictError(CasError):
-    """Another writer moved the branch; ``expected`` and ``found`` are version ids."""
+    """Two changes do not go together; nothing was changed.
 
-    def __init__(self, message: str, *, expected: str | None = None, found: str | None = None) -> None:
+    Where another writer moved a branch, ``expected`` and ``found`` are version ids. Where versions do not merge,
+    ``conflicts`` lists what both sides changed, each with row, column and the three values (``cas.Conflict``).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str | None = None,
+        found: str | None = None,
+        conflicts: Sequence[Any] = (),
+    ) -> None:
         super().__init__(message)
         self.expected = expected
         self.found = found
+        self.conflicts = conflicts
 
 
 class ReadOnlyError(CasError, TypeError):

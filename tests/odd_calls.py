@@ -16,6 +16,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -32,6 +33,8 @@ CLASSES: dict[str, Callable[[cas.Dataset], Any]] = {
     "Metadata": lambda ds: ds.metadata,
     "ReadOnlyMetadata": lambda ds: ds.version.open().metadata,
     "Future": lambda ds: ds.version.open_async(),
+    "Diff": lambda ds: ds.diff(ds.history[0]),
+    "Conflict": lambda ds: cas.Conflict("cell", "x", 0, 1, 2, 3, 4),
     "ReflogEntry": lambda ds: ds.reflog[0],
     "Row": lambda ds: ds[0],
     "RowView": lambda ds: ds.version.open()[0],
@@ -57,7 +60,8 @@ def public_names() -> list[str]:
     for class_ in (name for name in cas.__all__ if inspect.isclass(getattr(cas, name))):
         for name in dir(getattr(cas, class_)):
             member = inspect.getattr_static(getattr(cas, class_), name)
-            if name in OPERATORS or (not name.startswith("_") and not inspect.isdatadescriptor(member)):
+            is_value = inspect.isdatadescriptor(member) or isinstance(member, cached_property)
+            if name in OPERATORS or (not name.startswith("_") and not is_value):
                 names.append(f"{class_}.{name}")
     for name, member in vars(cas.types).items():
         if (

@@ -137,12 +137,15 @@ def test_no_file_is_named_for_nothing() -> None:
 
 def test_exported_names() -> None:
     assert cas.__all__ == [
+        "MISSING",
         "Branch",
         "BranchView",
         "Branches",
         "BranchesView",
         "Column",
+        "Conflict",
         "Dataset",
+        "Diff",
         "Future",
         "History",
         "Metadata",

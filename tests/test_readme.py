@@ -89,6 +89,7 @@ def test_every_public_name_of_a_dataset_is_told_of() -> None:
         "summary",
         "description",
         "rename_column",
+        "undo",
     ):
         assert name in text
     for class_ in (cas.Dataset, cas.ReadOnlyDataset, cas.Column, cas.Version, cas.History, cas.Tag, cas.Branch):

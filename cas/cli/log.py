@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
 import click
 
-from cas.cli.opened import SHORT_DIGITS, Refs, format_refs, open_version, version_facts
+from cas.cli.graph import draw
+from cas.cli.opened import SHORT_DIGITS, OpenedDataset, Refs, format_refs, open_dataset, version_facts
 from cas.cli.output import format_time, json_option, print_json, printable
-from cas.dataset.history import History, Version
+from cas.dataset.history import History, Version, walk_versions
+from cas.history.refs import MAIN
 
 _SIGNS: Final = {"added": "+", "changed": "~", "removed": "-"}
 
 
-@click.command("log", epilog="Example: cas log lake/photos@v1.0 -n 10")
+@click.command("log", epilog="Example: cas log lake/photos@v1.0 --graph -n 10")
 @click.argument("url", metavar="URL[@REV]")
 @click.option("-n", "--limit", type=click.IntRange(1), help="Show so many of the newest versions.")
 @click.option("--reverse", is_flag=True, help="Show the oldest first.")
+@click.option("--graph", is_flag=True, help="Go through all parents, and draw which version comes from which.")
+@click.option("--all", "all_refs", is_flag=True, help="Go through all parents, from all branches and tags.")
 @json_option
-def command(url: str, limit: int | None, reverse: bool, as_json: bool) -> None:
+def command(url: str, limit: int | None, reverse: bool, graph: bool, all_refs: bool, as_json: bool) -> None:
     """List the versions that lead to a revision, newest first, along first parents.
 
     Each line has the id, the time by the storage's clock, the author, the branches and tags that name the version, the
     counts of an import (added, changed, removed), and the first line of the message.
     """
-    with open_version(url) as opened:
+    if graph and reverse:
+        raise click.UsageError("--graph draws the newest version first; it does not go with --reverse")
+    with open_dataset(url) as opened:
         refs = opened.refs()
-        history = History(opened.repository, opened.dataset, opened.location.name, bytes.fromhex(opened.version.id))
-        versions = _select(history, limit, reverse)
+        if graph or all_refs:
+            versions = _select_from_all(_walk(opened, refs if all_refs else {}), limit, reverse)
+        else:
+            versions = _select(_history(opened), limit, reverse)
         if as_json:
             print_json([_facts(version, refs) for version in versions])
-            return
-        for version in versions:
-            click.echo(_line(version, refs))
+        elif graph:
+            _draw(versions, refs)
+        else:
+            for version in versions:
+                click.echo(_line(version, refs))
+
+
+def _history(opened: OpenedDataset) -> History:
+    head = opened.find(opened.location.revision or MAIN)
+    return History(opened.repository, opened.dataset, opened.location.name, bytes.fromhex(head.id))
+
+
+def _walk(opened: OpenedDataset, refs: Refs) -> Iterator[Version]:
+    """All that leads to the refs and to the revision of the url; without either, to the head of ``main``."""
+    heads = set(refs)
+    if opened.location.revision is not None or not heads:
+        heads.add(opened.find(opened.location.revision or MAIN).id)
+    return walk_versions(opened.repository, opened.dataset, opened.location.name, map(bytes.fromhex, heads))
 
 
 def _select(history: History, limit: int | None, reverse: bool) -> Iterator[Version]:
@@ -42,6 +65,23 @@ def _select(history: History, limit: int | None, reverse: bool) -> Iterator[Vers
         return islice(reversed(history), limit)
     oldest = 0 if limit is None else max(0, len(history) - limit)
     return (history[number] for number in range(oldest, len(history)))
+
+
+def _select_from_all(versions: Iterator[Version], limit: int | None, reverse: bool) -> Iterator[Version]:
+    newest = islice(versions, limit)
+    return reversed(list(newest)) if reverse else newest
+
+
+def _draw(versions: Iterable[Version], refs: Refs) -> None:
+    by_id: dict[str, Version] = {}
+
+    def with_parents() -> Iterator[tuple[str, tuple[str, ...]]]:
+        for version in versions:
+            by_id[version.id] = version
+            yield version.id, version.parents
+
+    for row, id_ in draw(with_parents()):
+        click.echo(row if id_ is None else f"{row} {_line(by_id.pop(id_), refs)}")
 
 
 def _import_counts(version: Version) -> dict[str, int]:

@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "show": "Show one version: its message, schema, size and what changed.",
     "ls": "List the datasets of a store, or the rows of a dataset.",
     "tag": "List, make, rename or delete tags.",
+    "branch": "List, make, rename or delete branches.",
+    "undo": "Take a branch back to where it was before its last move.",
     "stats": "Count rows, bytes and what deduplication saves.",
     "duplicates": "List groups of identical rows.",
     "checkout": "Write the images of a version to a folder, bit for bit.",

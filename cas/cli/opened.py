@@ -23,23 +23,22 @@ Refs = dict[str, dict[str, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A dataset in an open store, and the version that a url named, or the head of ``main``."""
+class OpenedDataset:
+    """A dataset in an open store."""
 
     repository: Repository
     location: Location
     dataset: bytes
-    version: Version
-
-    @property
-    def tree(self) -> TreeRecord:
-        """The state at the version."""
-        return self.repository.tree(bytes.fromhex(self.version.tree))
 
     @property
     def where(self) -> str:
         """The path of the dataset, without a revision."""
         return str(self.location.path)
+
+    def find(self, revision: str) -> Version:
+        """Returns the version that a revision names."""
+        hash_ = find_version(self.repository, self.dataset, revision)
+        return Version(self.repository, self.dataset, self.location.name, hash_)
 
     def refs(self) -> Refs:
         """Returns the branches and tags of the dataset by the versions they name."""
@@ -50,6 +49,18 @@ class Opened:
                     names = found.setdefault(ref.version.hex(), {"branches": [], "tags": []})
                     names[plural].append(name)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(OpenedDataset):
+    """A dataset in an open store, and the version that a url named, or the head of ``main``."""
+
+    version: Version
+
+    @property
+    def tree(self) -> TreeRecord:
+        """The state at the version."""
+        return self.repository.tree(bytes.fromhex(self.version.tree))
 
 
 @contextmanager
@@ -63,12 +74,18 @@ def open_store(url: str, *, read_only: bool = True) -> Iterator[tuple[Repository
 
 
 @contextmanager
+def open_dataset(url: str, *, read_only: bool = True) -> Iterator[OpenedDataset]:
+    """Opens the dataset that a url names, whatever its revision."""
+    with open_store(url, read_only=read_only) as (repository, location):
+        yield OpenedDataset(repository, location, repository.dataset_id(location.name))
+
+
+@contextmanager
 def open_version(url: str, *, read_only: bool = True) -> Iterator[Opened]:
     """Opens the version that a url names; without a revision the head of ``main``."""
-    with open_store(url, read_only=read_only) as (repository, location):
-        dataset = repository.dataset_id(location.name)
-        hash_ = find_version(repository, dataset, location.revision or MAIN)
-        yield Opened(repository, location, dataset, Version(repository, dataset, location.name, hash_))
+    with open_dataset(url, read_only=read_only) as found:
+        version = found.find(found.location.revision or MAIN)
+        yield Opened(found.repository, found.location, found.dataset, version)
 
 
 def refuse_revision(location: Location) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import pwd
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from cas.codec import cbor
+from cas.dataset import moves
 from cas.dataset.abandoned import Holder, keep, keep_left, warn_of_others, watch
 from cas.dataset.branches import Branch, Branches
 from cas.dataset.draft import Draft
 from cas.dataset.future import Future
-from cas.dataset.history import History, Version, find_version
+from cas.dataset.history import History, Version
 from cas.dataset.metadata import Metadata
+from cas.dataset.moves import default_author
 from cas.dataset.refs import RefView, create_ref
 from cas.dataset.staging import Staging
 from cas.dataset.tags import Tag, Tags
@@ -26,21 +26,12 @@ from cas.errors import (
     SessionNotFoundError,
     UncommittedChangesError,
 )
-from cas.history.records import read_payload
+from cas.history.conflicts import RAISE, OnConflict, check_on_conflict
 from cas.history.refs import BRANCH, RefRecord, check_title
-from cas.repo.branches import metadata_payloads
-from cas.repo.metadata import encode_mapping, scope_key
+from cas.repo.branches import metadata_changed
 from cas.repo.repository import Repository, find_ref, scan_refs
 from cas.repo.sessions import Session, read_sessions, remove_session
 from cas.store.contract import Transaction, View
-
-
-def default_author() -> str:
-    """Returns the name of the account that runs the process."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 def _checked_details(details: object) -> Mapping[str, Any]:
@@ -186,31 +177,33 @@ class Dataset(Staging):
 
         Rolling back drops what is staged; metadata is durable already and stays.
         """
-        return self._draft.changed or self._metadata_changed()
-
-    def _metadata_changed(self) -> bool:
-        payloads = dict(metadata_payloads(self._repository, self._draft.base))
+        draft = self._draft
         with self._repository.store.read() as view:
-            live = {name: encode_mapping(view, scope_key(self._dataset, self._branch, name)) for name in payloads}
-        return any(live[name] != read_payload(payload, self._repository.nodes) for name, payload in payloads.items())
+            return draft.changed or metadata_changed(view, self._repository, self._dataset, draft.base, self._branch)
 
     # Versions
 
     def commit(
-        self, message: str | None = None, *, author: str | None = None, details: Mapping[str, Any] | None = None
+        self,
+        message: str | None = None,
+        *,
+        author: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = RAISE,
     ) -> str:
         """Makes the staged changes a version and returns its id, durable when it returns.
 
         Without changes it makes no version and returns the id of the current one. ``details`` are values kept beside
-        the message. Raises :class:`~cas.errors.ConflictError` where another writer moved the branch; the changes
-        stay staged.
+        the message. Where another writer moved the branch, the changes are made to what the branch has now, as
+        :meth:`merge` does, with the branch as ours. Raises :class:`~cas.errors.ConflictError`, with the conflicts,
+        where both changed the same and ``on_conflict`` does not say what to do; the changes stay staged.
         """
         for text in (message, author):
             if text is not None and not isinstance(text, str):
                 raise InvalidTypeError(f"{text!r} is not text; message and author are")
         with self._editing() as draft:
             author = default_author() if author is None else author
-            head = draft.commit(message or "", author, _checked_details(details))
+            head = draft.commit(message or "", author, _checked_details(details), check_on_conflict(on_conflict))
             self._holder.draft = self._draft_from(head)
             return head.hex()
 
@@ -235,6 +228,34 @@ class Dataset(Staging):
         begun.wait()
         return future
 
+    def merge(
+        self, revision: str | Version | RefView, message: str | None = None, on_conflict: OnConflict = RAISE
+    ) -> str:
+        """Merges a version into the branch, row by row and column by column, and returns the version it is at then.
+
+        Both sides are compared with the version that they come from. Cells that one side changed are taken from it,
+        rows that either inserted are kept, ours before theirs where both stand at one place, rows that one deleted go;
+        columns and keys of metadata likewise. The new version has two parents. Where the branch has nothing that the
+        version does not have, it moves there; where the version has nothing new, nothing happens.
+
+        ``on_conflict`` tells what to do about what both sides changed differently: "raise"
+        :class:`~cas.errors.ConflictError`, whose ``conflicts`` lists all of it (nothing is changed then); take "ours"
+        or "theirs"; or a function that is given each :class:`~cas.history.conflicts.Conflict` and returns a value,
+        which may be ``conflict.ours``, ``conflict.theirs`` or, for what is to go, ``cas.MISSING``.
+
+        Cost: what differs between each side and the version they come from; rows brought to ours are written.
+        """
+        return moves.merge(self, revision, message, on_conflict)
+
+    def revert_to(self, version: str | Version | RefView, message: str | None = None) -> str:
+        """Makes a version that has the rows, schema and metadata of an earlier one, and returns its id.
+
+        Rows that are still there stay the same rows; those that come back are new ones. Raises
+        ``UncommittedChangesError`` where changes are staged, or metadata was set and not committed, and
+        :class:`~cas.errors.ConflictError` where another writer has moved the branch.
+        """
+        return moves.revert_to(self, version, message)
+
     def rollback(self) -> None:
         """Drops all staged changes of rows and columns."""
         with self._editing() as draft:
@@ -249,6 +270,19 @@ class Dataset(Staging):
             head = self._read_head()
             self._branch_id = head.id
             self._holder.draft = self._draft_from(head.version)
+
+    def undo(self) -> Version:
+        """Takes the branch back to where it was before its last move, a commit for instance, durable at once.
+
+        Returns that version, where this handle is then. Undone again, the branch goes one step further back. The
+        version that was undone stays: ``main@{1}`` leads there. The live metadata becomes that of the version.
+
+        Raises ``UncommittedChangesError`` where rows or columns are staged, or metadata was changed since the last
+        commit; :class:`~cas.errors.ConflictError` where another writer moved the branch; ``VersionNotFoundError``
+        where there is nothing to undo.
+        """
+        moves.undo(self)
+        return self.version
 
     def tag(self, name: str, message: str | None = None, version: str | Version | RefView | None = None) -> Tag:
         """Names a version, durable at once; without ``version`` the current one. A tag stays with its version."""
@@ -275,8 +309,7 @@ class Dataset(Staging):
                 )
             if version is None:
                 return self._draft.base
-            named = version.version if isinstance(version, RefView) else version
-            return find_version(self._repository, self._dataset, named)
+            return self._version_named(version)._hash
 
     # Uncommitted changes that were kept
 

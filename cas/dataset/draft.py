@@ -15,12 +15,14 @@ from cas.codec.values import Streams
 from cas.dataset.indexing import Selection
 from cas.dataset.pieces import Inserted, Pieces, row_map_of
 from cas.dataset.state import ColumnState, State
-from cas.errors import CorruptedError, InvalidInputError
+from cas.errors import ConflictError, CorruptedError, InvalidInputError
 from cas.hashing import Kind
-from cas.history.records import encode_tree, read_payload, write_payload
+from cas.history.conflicts import OnConflict
+from cas.history.records import Defaults, decode_defaults, encode_defaults, encode_tree, read_payload, write_payload
 from cas.history.row_map import RowMap
 from cas.repo.commit import Proposal, commit
 from cas.repo.metadata import Origin, live_scope_key, move_mappings
+from cas.repo.rebase import rebase
 from cas.repo.repository import Repository, check_dataset
 from cas.repo.sessions import NOBODY, Session, put_session, remove_session
 from cas.store.contract import Transaction
@@ -56,6 +58,7 @@ class Draft:
         self._since: int | None = None
         self._flushed_with_details = False
         self._added: set[bytes] = set()
+        self._defaults: dict[Origin, dict[str, bytes]] = {}
         self._inherited = False
         self.changed = False
 
@@ -108,9 +111,12 @@ class Draft:
                 self.assign(column, part, {name: row.repeated(len(part)) for name, row in value.items()})
 
     def add_column(self, name: str, type_: Type, value: Streams | None) -> None:
-        """Stages a column that has one value, given as one row, in all rows."""
+        """Stages a column that has one value, given as one row, in all rows, also in those that a merge will bring."""
         with self._change():
-            self._added.add(self.state.add_column(name, type_, value, self._writer))
+            id_ = self.state.add_column(name, type_, value, self._writer)
+            self._added.add(id_)
+            if value is not None:
+                self._defaults[id_] = {stream: row.row(0).tobytes() for stream, row in value.items()}
 
     def remove_column(self, name: str) -> None:
         """Stages the removal of a column."""
@@ -148,8 +154,11 @@ class Draft:
             self.state.settle(self._writer)
             self._writer.own()
 
-    def commit(self, message: str, author: str, details: Mapping[str, Any]) -> bytes:
-        """Lands the draft as a version and returns its id; the draft is spent then."""
+    def commit(self, message: str, author: str, details: Mapping[str, Any], on_conflict: OnConflict) -> bytes:
+        """Lands the draft as a version and returns its id; the draft is spent then.
+
+        Where the branch has moved meanwhile, the draft is merged by row with what it has now.
+        """
         proposal = Proposal(
             self._dataset,
             self._branch,
@@ -163,8 +172,20 @@ class Draft:
             message,
             author,
             dict(details),
+            self.defaults(),
         )
-        return commit(self._repository, proposal, self._writer)
+        while True:
+            try:
+                return commit(self._repository, proposal, self._writer)
+            except ConflictError as moved:
+                if moved.found is None:
+                    raise
+                head = bytes.fromhex(moved.found)
+            proposal = rebase(self._repository, proposal, head, self._writer, on_conflict)
+
+    def defaults(self) -> Defaults:
+        """Returns the defaults of the columns that are new."""
+        return {name: self._defaults[id_] for name, id_ in self.origins().items() if id_ in self._defaults}
 
     def row_map(self) -> RowMap:
         """Returns how the rows line up with those of the base."""
@@ -210,6 +231,7 @@ class Draft:
     def _put_session(self, details: dict[str, Any], pid: int) -> None:
         tree = self._writer.add_record(Kind.TREE, encode_tree(self.state.settle(self._writer)))
         row_map = write_payload(self.row_map().encode(), self._nodes, self._writer)
+        defaults = write_payload(encode_defaults(self.defaults()), self._nodes, self._writer)
         blobs = list(self._writer.held.items())
 
         def change(txn: Transaction) -> int:
@@ -218,7 +240,16 @@ class Draft:
             txn.put_blobs(blobs)
             since = self._since or now
             session = Session(
-                self._branch, self.base, tree, row_map, self.origins(), since, now, pid=pid, details=details
+                self._branch,
+                self.base,
+                tree,
+                row_map,
+                self.origins(),
+                since,
+                now,
+                pid=pid,
+                details=details,
+                defaults=defaults,
             )
             put_session(txn, self._dataset, self._id, session)
             return since
@@ -243,6 +274,8 @@ class Draft:
         self._since = session.since
         self._flushed_with_details = bool(session.details)
         self._added = {origin for origin in session.origins.values() if isinstance(origin, bytes)}
+        defaults = decode_defaults(read_payload(session.defaults, self._nodes), "session")
+        self._defaults = {session.origins[name]: rows for name, rows in defaults.items() if name in session.origins}
         self.changed = True
 
     def discard(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from cas.dataset.future import Future
 from cas.dataset.indexing import select
 from cas.errors import InvalidTypeError, RowNotFoundError, VersionIndexError, VersionNotFoundError
-from cas.history.graph import VersionEntry, ancestor_at, ancestors_at, find_entry, get_entry
+from cas.history.graph import VersionEntry, ancestor_at, ancestors_at, find_entry, get_entry, walk_blocks
 from cas.history.records import VersionRecord, read_payload
 from cas.history.row_map import RowMap
 from cas.repo.repository import Repository
@@ -33,6 +33,12 @@ def find_version(repository: Repository, dataset: bytes, version: str | Version)
         if isinstance(version, Version):
             return resolve_version(view, dataset, version._hash)
         return resolve(view, dataset, version)
+
+
+def walk_versions(repository: Repository, dataset: bytes, name: str, heads: Iterable[bytes]) -> Iterator[Version]:
+    """Yields versions of a dataset and all that lead to them, through any parents: see ``walk_blocks``."""
+    for hash_, entry in walk_blocks(repository.store, heads):
+        yield Version(repository, dataset, name, hash_, entry)
 
 
 class Version:
@@ -129,7 +135,8 @@ class History(Sequence[Version]):
     """The versions that lead to one, oldest first, along first parents.
 
     ``history[0]`` is the first version, ``history[-1]`` the last; a version id or a unique prefix of it finds a
-    version of any branch. ``len`` takes one look-up, access a logarithmic number of them; iteration and slices
+    version of any branch, also one that was merged in. ``in``, ``index`` and ``len`` know only those along first
+    parents. ``len`` takes one look-up, access a logarithmic number of them; iteration and slices
     about one a version, and iteration holds no more than 256 versions at a time.
     """
 

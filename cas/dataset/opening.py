@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cas.dataset.dataset import Dataset, default_author
+from cas.dataset.dataset import Dataset
 from cas.dataset.future import Future
 from cas.dataset.history import Version, find_version
+from cas.dataset.moves import default_author
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import DatasetExistsError, InvalidInputError, InvalidTypeError, NotFoundError
 from cas.history.refs import BRANCH, MAIN, check_column_name

@@ -16,7 +16,7 @@ from cas.repo.repository import Repository
 
 _WRITING: Final = (
     *("add_column", "remove_column", "rename_column", "append", "insert", "delete", "splice", "rollback", "refresh"),
-    *("commit", "commit_async", "tag", "branch", "flush", "discard", "recover", "adopt"),
+    *("commit", "commit_async", "tag", "branch", "flush", "discard", "recover", "adopt", "undo", "merge", "revert_to"),
 )
 
 

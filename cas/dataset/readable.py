@@ -8,8 +8,10 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from cas.dataset.column import ReadOnlyColumn
+from cas.dataset.history import Version, find_version
 from cas.dataset.indexing import select
 from cas.dataset.reflog import ReflogEntry, read_reflog
+from cas.dataset.refs import RefView
 from cas.dataset.rows import RowRangeView, RowView
 from cas.dataset.state import ColumnState, State
 from cas.dataset.summary import Summary, summarise
@@ -19,6 +21,8 @@ from cas.store.forks import renewed_in_children
 from cas.types import Type
 
 if TYPE_CHECKING:
+    from cas.dataset.blame import Blame
+    from cas.dataset.diff import Diff
     from cas.dataset.metadata import Metadata, ReadOnlyMetadata
 
 
@@ -101,6 +105,39 @@ class Readable:
         It shows as it is at the prompt; ``print`` it elsewhere. Sizes are before dedup and compression.
         """
         return summarise(self, {"dataset": self._where, **self._standing()})
+
+    def diff(self, a: str | Version | RefView, b: str | Version | RefView | None = None) -> Diff:
+        """Returns what changed from one version to another, by default to the one that is open here.
+
+        Both are named by a revision, or given as a version, tag or branch. Staged changes are in no version. Cost: see
+        :class:`~cas.dataset.diff.Diff`.
+        """
+        from cas.dataset.diff import Diff  # it opens both versions
+
+        return Diff(self._repository, self._version_named(a), self.version if b is None else self._version_named(b))
+
+    def blame(self, column: str, rows: Any = None) -> Blame:
+        """Returns for each row of a column the version that last changed its value, followed through merges.
+
+        ``rows`` are those of :attr:`version`, by any index, by default all; staged changes are in no version. Cost: the
+        row maps of the versions that made the rows, and the chunks around changes.
+        """
+        from cas.dataset.blame import blame
+
+        return blame(self._repository, self.version, column, rows)
+
+    def _version_named(self, version: str | Version | RefView) -> Version:
+        """A version of this dataset by a revision, or as one of the objects that have one."""
+        self._check_open()
+        named = version.version if isinstance(version, RefView) else version
+        return Version(
+            self._repository, self._dataset, self._name, find_version(self._repository, self._dataset, named)
+        )
+
+    @property
+    def version(self) -> Version:
+        """The version that is open."""
+        raise NotImplementedError
 
     def _standing(self) -> dict[str, str]:
         """Which version it is, in words."""

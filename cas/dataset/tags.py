@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cas.dataset.future import Future
@@ -85,3 +86,4 @@ class Tags(TagsView):
     if TYPE_CHECKING:
 
         def __getitem__(self, name: str) -> Tag: ...
+        def __iter__(self) -> Iterator[Tag]: ...

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import islice
+from typing import Final
 
 from cas.codec import cbor
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES
-from cas.store.contract import VERSIONS, View
+from cas.store.contract import VERSIONS, Lookup, Store
+
+# What leads to a version: the one side, the other, and a common ancestor, which makes it no best one.
+_LEFT: Final = 1
+_RIGHT: Final = 2
+_STALE: Final = 4
+_MOST_IN_BLOCK: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +55,13 @@ def skip_depth(depth: int) -> int:
     return (even & (even - 1) if even else 0) + 1
 
 
-def find_entry(view: View, version: bytes) -> VersionEntry | None:
+def find_entry(view: Lookup, version: bytes) -> VersionEntry | None:
     """Returns the entry of a version, or None where there is none."""
     data = view.get(VERSIONS, version)
     return None if data is None else VersionEntry.decode(data, f"version {version.hex()}")
 
 
-def get_entry(view: View, version: bytes) -> VersionEntry:
+def get_entry(view: Lookup, version: bytes) -> VersionEntry:
     """Returns the entry of a version that must be there."""
     entry = find_entry(view, version)
     if entry is None:
@@ -61,7 +70,7 @@ def get_entry(view: View, version: bytes) -> VersionEntry:
     return entry
 
 
-def ancestor_at(view: View, version: bytes, depth: int) -> bytes:
+def ancestor_at(view: Lookup, version: bytes, depth: int) -> bytes:
     """Returns the ancestor along first parents at a depth, at most that of the version. Logarithmic."""
     entry = get_entry(view, version)
     while entry.depth > depth:
@@ -84,7 +93,7 @@ def ancestor_at(view: View, version: bytes, depth: int) -> bytes:
     return version
 
 
-def ancestors_at(view: View, version: bytes, depths: Iterable[int]) -> Iterator[tuple[bytes, VersionEntry]]:
+def ancestors_at(view: Lookup, version: bytes, depths: Iterable[int]) -> Iterator[tuple[bytes, VersionEntry]]:
     """Yields the ancestors at descending depths, with their entries; cost: one look-up each where depths are adjacent.
 
     Each is found from the one before, so that a run of depths is walked along parents, and a gap is jumped.
@@ -100,25 +109,138 @@ def ancestors_at(view: View, version: bytes, depths: Iterable[int]) -> Iterator[
         yield version, entry
 
 
-def is_ancestor(view: View, version: bytes, descendant: bytes) -> bool:
+def is_first_parent_ancestor(view: Lookup, version: bytes, descendant: bytes) -> bool:
+    """Whether a version is another one or comes before it along first parents. Logarithmic."""
+    depth = get_entry(view, version).depth
+    return get_entry(view, descendant).depth >= depth and ancestor_at(view, descendant, depth) == version
+
+
+def is_ancestor(view: Lookup, version: bytes, descendant: bytes) -> bool:
     """Whether a version is another one or comes before it, through any parents.
 
-    Cost: a logarithmic number of look-ups where it is one along first parents; otherwise one for each version between
-    the two by generation.
+    Cost: a logarithmic number of look-ups where it is one along first parents; otherwise at most one for each version
+    that leads to the other, and the parents of these, down to its generation.
     """
-    entry, last = get_entry(view, version), get_entry(view, descendant)
-    if last.depth >= entry.depth and ancestor_at(view, descendant, entry.depth) == version:
-        return True
-    waiting, seen = [descendant], {descendant}
+    return is_first_parent_ancestor(view, version, descendant) or version in ancestors_among(
+        view, [version], [descendant]
+    )
+
+
+def ancestors_among(view: Lookup, versions: Collection[bytes], heads: Iterable[bytes]) -> set[bytes]:
+    """Returns those versions that lead to one of the heads, or are one, through any parents.
+
+    Cost: one look-up for each version that leads to a head, and the parents of these, down to the lowest generation
+    of what is sought; it ends when all are found.
+    """
+    sought = {version: get_entry(view, version).generation for version in versions}
+    found: set[bytes] = set()
+    lowest = min(sought.values(), default=0)
+    for version, entry in _follow(view, _Waiting(view, heads, _by_generation)):
+        if entry.generation < lowest or len(found) == len(sought):
+            break
+        if version in sought:
+            found.add(version)
+    return found
+
+
+def walk(view: Lookup, heads: Iterable[bytes]) -> Iterator[tuple[bytes, VersionEntry]]:
+    """Yields the heads and all versions that lead to them, through any parents, with their entries: newest first.
+
+    None comes before one of its descendants: a version never lands before its parents, and where a copy brought both
+    at once, generations tell. Cost: one look-up for each version that is asked for and its parents; memory: these.
+    """
+    return _follow(view, _Waiting(view, heads, _by_time))
+
+
+def walk_blocks(store: Store, heads: Iterable[bytes]) -> Iterator[tuple[bytes, VersionEntry]]:
+    """Walks as :func:`walk` does, with no view open while the caller has his turn: versions are read in blocks.
+
+    The first block has few versions, for callers that ask for few.
+    """
+    with store.read() as view:
+        waiting = _Waiting(view, heads, _by_time)
+    size = 16
     while waiting:
-        found = waiting.pop()
-        if found == version:
-            return True
-        for parent in get_entry(view, found).parents:
-            if parent not in seen and get_entry(view, parent).generation >= entry.generation:
-                seen.add(parent)
-                waiting.append(parent)
-    return False
+        with store.read() as view:
+            block = list(islice(_follow(view, waiting), size))
+        yield from block
+        size = min(2 * size, _MOST_IN_BLOCK)
+
+
+def merge_bases(view: Lookup, a: bytes, b: bytes) -> list[bytes]:
+    """Returns all best common ancestors of two versions, sorted: those that come before no other common ancestor.
+
+    A version counts as an ancestor of itself. One is the usual number; histories merged crosswise have several, and
+    unrelated ones none. Cost: logarithmic where one is an ancestor of the other along first parents; otherwise one
+    look-up for each version that comes before either and whose generation is above that of the last best one.
+    """
+    for one, other in ((a, b), (b, a)):
+        if is_first_parent_ancestor(view, one, other):
+            return [one]
+    return sorted(_paint_down(view, a, b))
+
+
+def _paint_down(view: Lookup, a: bytes, b: bytes) -> Iterator[bytes]:
+    """Follows both sides down by generation: when a version's turn comes, all that leads to it has been seen."""
+    waiting = _Waiting(view, (a, b), _by_generation)
+    marks = {a: _LEFT, b: _RIGHT}
+    fresh = 2  # of those waiting, how many are not stale
+    while fresh:
+        version, entry = waiting.pop()
+        mark = marks[version]
+        fresh -= not mark & _STALE
+        if mark == _LEFT | _RIGHT:
+            yield version
+            mark |= _STALE
+        for parent in entry.parents:
+            before = 0 if waiting.add(view, parent) else marks[parent]
+            marks[parent] = before | mark
+            fresh += (not marks[parent] & _STALE) - (before != 0 and not before & _STALE)
+
+
+def _by_generation(entry: VersionEntry) -> tuple[int, int]:
+    return -entry.generation, -entry.timestamp
+
+
+def _by_time(entry: VersionEntry) -> tuple[int, int]:
+    return -entry.timestamp, -entry.generation
+
+
+class _Waiting:
+    """Versions that wait for their turn, each once: the newest, or that of the highest generation, is the next."""
+
+    def __init__(self, view: Lookup, heads: Iterable[bytes], order: Callable[[VersionEntry], tuple[int, int]]) -> None:
+        self._order = order
+        self._seen: set[bytes] = set()
+        self._heap: list[tuple[tuple[int, int], bytes, VersionEntry]] = []
+        for head in heads:
+            self.add(view, head)
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    def add(self, view: Lookup, version: bytes) -> bool:
+        """Lets a version wait; False where it has waited before."""
+        if version in self._seen:
+            return False
+        self._seen.add(version)
+        entry = get_entry(view, version)
+        heappush(self._heap, (self._order(entry), version, entry))
+        return True
+
+    def pop(self) -> tuple[bytes, VersionEntry]:
+        """Returns the next one."""
+        _, version, entry = heappop(self._heap)
+        return version, entry
+
+
+def _follow(view: Lookup, waiting: _Waiting) -> Iterator[tuple[bytes, VersionEntry]]:
+    """Yields those that wait and what leads to them; between two, all that is next waits."""
+    while waiting:
+        version, entry = waiting.pop()
+        for parent in entry.parents:
+            waiting.add(view, parent)
+        yield version, entry
 
 
 def _out_of_order(version: bytes) -> CorruptedError:
@@ -126,7 +248,7 @@ def _out_of_order(version: bytes) -> CorruptedError:
     return CorruptedError(f"the table of versions does not fit together at version {name}", blob=name)
 
 
-def new_entry(view: View, parents: tuple[bytes, ...], timestamp: int) -> VersionEntry:
+def new_entry(view: Lookup, parents: tuple[bytes, ...], timestamp: int) -> VersionEntry:
     """Returns the entry of a new version with these parents."""
     entries = [get_entry(view, parent) for parent in parents]
     if not entries:

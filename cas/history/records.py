@@ -24,7 +24,12 @@ INLINE_BYTES: Final = 1024
 PAYLOAD_LAYOUT: Final = Layout(None, alone=True)
 
 Payload = bytes | StreamRef
+Defaults = dict[str, dict[str, bytes]]
+"""For columns that are new, a row of each stream: the value of rows that come without one, as a merge brings them."""
 T = TypeVar("T")
+
+EMPTY_METADATA: Final = cbor.encode({})
+NO_DEFAULTS: Final = cbor.encode({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,9 @@ class VersionRecord:
     client_timestamp: int
     details: dict[str, Any] = field(default_factory=dict)
     column_maps: tuple[dict[str, str | None], ...] = ()
+    defaults: Payload = NO_DEFAULTS
 
 
-EMPTY_METADATA: Final = cbor.encode({})
 EMPTY_TREE: Final = TreeRecord(0, (), EMPTY_METADATA)
 
 
@@ -100,7 +105,7 @@ def encode_tree(tree: TreeRecord) -> bytes:
             "name": column.name,
             "type": column.type.to_record(),
             "streams": {name: ref.to_record() for name, ref in column.streams.items()},
-            "metadata": _payload_record(column.metadata),
+            "metadata": payload_record(column.metadata),
         }
         for column in tree.columns
     ]
@@ -109,7 +114,7 @@ def encode_tree(tree: TreeRecord) -> bytes:
             "format": RECORD_FORMAT,
             "rows": tree.rows,
             "columns": columns,
-            "metadata": _payload_record(tree.metadata),
+            "metadata": payload_record(tree.metadata),
         }
     )
 
@@ -125,13 +130,15 @@ def encode_version(version: VersionRecord) -> bytes:
         "format": RECORD_FORMAT,
         "tree": version.tree,
         "parents": list(version.parents),
-        "row_maps": [_payload_record(row_map) for row_map in version.row_maps],
+        "row_maps": [payload_record(row_map) for row_map in version.row_maps],
         "message": version.message,
         "author": version.author,
         "client_timestamp": version.client_timestamp,
     }
     if version.details:
         record["details"] = cbor.to_plain(version.details)
+    if version.defaults != NO_DEFAULTS:
+        record["defaults"] = payload_record(version.defaults)
     if any(version.column_maps):
         record["column_maps"] = list(version.column_maps)
     return cbor.encode(record)
@@ -161,11 +168,32 @@ def load_record(gate: Gate, kind: Kind, hash_: bytes) -> bytes:
     return payload
 
 
-def _payload_record(payload: Payload) -> Any:
+def encode_defaults(defaults: Defaults) -> bytes:
+    """Returns the stored form of the defaults of new columns."""
+    return cbor.encode(defaults)
+
+
+def decode_defaults(data: bytes, what: str) -> Defaults:
+    """Returns the defaults in their stored form; ``what`` names them in the error."""
+    found = cbor.decode(data, what=what)
+    rows = [row for streams in found.values() for row in streams.values()] if _is_map_of_maps(found) else [None]
+    if not all(isinstance(row, bytes) for row in rows):
+        raise CorruptedError(f"the defaults of {what} are damaged", blob=what)
+    defaults: Defaults = found
+    return defaults
+
+
+def _is_map_of_maps(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(inner, dict) for inner in value.values())
+
+
+def payload_record(payload: Payload) -> Any:
+    """Returns what stands for a payload in a record."""
     return payload if isinstance(payload, bytes) else payload.to_record()
 
 
-def _payload_from(record: object, what: str) -> Payload:
+def payload_from(record: object, what: str) -> Payload:
+    """Returns the payload in a record; ``what`` names the record in the error."""
     return record if isinstance(record, bytes) else StreamRef.from_record(record, what)
 
 
@@ -194,18 +222,18 @@ def _tree_from(record: dict[str, Any], what: str) -> TreeRecord:
             raise ValueError(f"column {column.name!r} has the streams {sorted(column.streams)}")
         if any(ref.rows != rows for ref in column.streams.values()):
             raise ValueError(f"column {column.name!r} has not {rows} rows")
-    return TreeRecord(rows, columns, _payload_from(record["metadata"], what))
+    return TreeRecord(rows, columns, payload_from(record["metadata"], what))
 
 
 def _column_from(record: dict[str, Any], what: str) -> ColumnRecord:
     streams = {name: StreamRef.from_record(ref, what) for name, ref in record["streams"].items()}
-    metadata = _payload_from(record["metadata"], what)
+    metadata = payload_from(record["metadata"], what)
     return ColumnRecord(_text(record["name"]), types.from_record(record["type"]), streams, metadata)
 
 
 def _version_from(record: dict[str, Any], what: str) -> VersionRecord:
     parents = tuple(_hash(parent) for parent in record["parents"])
-    row_maps = tuple(_payload_from(row_map, what) for row_map in record["row_maps"])
+    row_maps = tuple(payload_from(row_map, what) for row_map in record["row_maps"])
     if len(parents) != len(row_maps):
         raise ValueError("there is not one row map for each parent")
     return VersionRecord(
@@ -217,6 +245,7 @@ def _version_from(record: dict[str, Any], what: str) -> VersionRecord:
         _integer(record["client_timestamp"]),
         cbor.from_plain(record.get("details", {}), what),
         tuple(_column_map(column_map) for column_map in record.get("column_maps", [])),
+        payload_from(record.get("defaults", NO_DEFAULTS), what),
     )
 
 

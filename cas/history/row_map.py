@@ -9,30 +9,7 @@ import numpy as np
 
 from cas.codec.rows import Ints
 from cas.errors import CorruptedError
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """Runs of rows that a parent and a version both have, ascending in both; int64 arrays of shape (runs,)."""
-
-    parent_starts: Ints
-    starts: Ints
-    lengths: Ints
-
-    def then(self, later: Kept) -> Kept:
-        """Returns the rows that the parent of this and the version of ``later`` both have."""
-        # In the rows between: cut both at all of their ends, and keep the pieces that lie in a run of each.
-        ends, later_ends = self.starts + self.lengths, later.parent_starts + later.lengths
-        cuts = np.unique(np.concatenate((self.starts, ends, later.parent_starts, later_ends)))
-        begin, stop = cuts[:-1], cuts[1:]
-        mine = np.searchsorted(self.starts, begin, "right") - 1
-        theirs = np.searchsorted(later.parent_starts, begin, "right") - 1
-        both = (mine >= 0) & (theirs >= 0)
-        both[both] &= (begin[both] < ends[mine[both]]) & (begin[both] < later_ends[theirs[both]])
-        begin, stop, mine, theirs = begin[both], stop[both], mine[both], theirs[both]
-        parent_starts = begin - self.starts[mine] + self.parent_starts[mine]
-        starts = begin - later.parent_starts[theirs] + later.starts[theirs]
-        return Kept(parent_starts, starts, stop - begin)
+from cas.tree.alignment import Alignment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,22 +54,22 @@ class RowMap:
         """How many of the parent's rows are gone."""
         return int(self.runs[:, 1].sum())
 
-    def kept(self) -> Kept:
-        """Returns the rows that both have."""
+    def alignment(self) -> Alignment:
+        """Returns the rows that both have: old are those of the parent, new those of the version."""
         keep, delete, insert = self.runs.T
         parent_starts = np.cumsum(keep + delete) - keep - delete
         starts = np.cumsum(keep + insert) - keep - insert
-        some = keep > 0
-        return Kept(parent_starts[some], starts[some], keep[some])
+        return Alignment.of(parent_starts, starts, keep)
 
     @classmethod
-    def of_kept(cls, kept: Kept, parent_rows: int, rows: int) -> RowMap:
-        """Returns the map of which the kept rows are known; linear in their runs."""
-        parent_ends = np.append(kept.parent_starts, parent_rows)
-        ends = np.append(kept.starts, rows)
-        gaps = parent_ends - np.concatenate(([0], kept.parent_starts + kept.lengths))
-        new = ends - np.concatenate(([0], kept.starts + kept.lengths))
-        runs = np.stack([np.concatenate(([0], kept.lengths)), gaps, new], axis=1)
+    def of_alignment(cls, alignment: Alignment, parent_rows: int, rows: int) -> RowMap:
+        """Returns the map of which the kept rows are known; linear in their runs.
+
+        Of rows that stand in another order a largest part counts as kept.
+        """
+        kept = alignment.in_order()
+        deleted, inserted = kept.gaps(parent_rows, rows)
+        runs = np.stack([np.concatenate((np.zeros(1, np.int64), kept.lengths)), deleted, inserted], axis=1)
         return cls.from_runs(map(tuple, runs.tolist()))
 
     @classmethod
@@ -114,7 +91,7 @@ class RowMap:
                 f"row maps do not follow each other: one leads to {self.rows} rows, the next begins at "
                 f"{later.parent_rows}"
             )
-        return RowMap.of_kept(self.kept().then(later.kept()), self.parent_rows, later.rows)
+        return RowMap.of_alignment(self.alignment().then(later.alignment()), self.parent_rows, later.rows)
 
     def encode(self) -> bytes:
         """Returns the stored form."""

@@ -16,8 +16,10 @@ from cas.history.graph import find_entry, new_entry
 from cas.history.records import (
     EMPTY_TREE,
     ColumnRecord,
+    Defaults,
     TreeRecord,
     VersionRecord,
+    encode_defaults,
     encode_tree,
     encode_version,
     write_payload,
@@ -38,7 +40,7 @@ class Proposal:
     """What a commit wants to land on a branch: a state, the version it comes from, and how rows and columns line up.
 
     ``origins`` tells for each column where it comes from; ``added`` are the ids of all columns that were new at some
-    time; ``session`` is the id under which the writer may have flushed rows.
+    time; ``session`` is the id under which the writer may have flushed rows; ``defaults`` are those of new columns.
     """
 
     dataset: bytes
@@ -53,6 +55,7 @@ class Proposal:
     message: str
     author: str
     details: dict[str, Any] = field(default_factory=dict)
+    defaults: Defaults = field(default_factory=dict)
 
     def scope(self, column: str | None) -> bytes:
         """Returns where the live metadata of the dataset, or of a column of the state, stands until the commit."""
@@ -82,7 +85,7 @@ class _Inside:
 
 
 @contextmanager
-def _writer_inside(txn: Transaction, blobs: Mapping[bytes, Bytes] | None = None) -> Iterator[BlobWriter]:
+def writer_inside(txn: Transaction, blobs: Mapping[bytes, Bytes] | None = None) -> Iterator[BlobWriter]:
     """Gives a writer whose blobs, with those given, are put together when the block ends."""
     writer = BlobWriter(_Inside(txn))
     writer.held.update(blobs or {})
@@ -95,10 +98,10 @@ def create_dataset(repository: Repository, name: str, author: str) -> bytes:
 
     def change(txn: Transaction) -> bytes:
         dataset = register_dataset(txn, name)
-        with _writer_inside(txn) as writer:
+        with writer_inside(txn) as writer:
             tree = writer.add_record(Kind.TREE, encode_tree(EMPTY_TREE))
             record = VersionRecord(tree, (), (), FIRST_MESSAGE, author, time.time_ns() // 1000)
-            version = _land(txn, writer, record)
+            version = land(txn, writer, record)
         ref = RefRecord(BRANCH, version, txn.timestamp(), "", uuid.uuid4().bytes)
         move_ref(txn, dataset, MAIN, None, ref, "create", FIRST_MESSAGE)
         return dataset
@@ -116,8 +119,8 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
     nodes = Nodes(repository.gate.over(writer.held))
 
     def change(txn: Transaction) -> bytes:
-        ref = _expect_head(txn, proposal)
-        with _writer_inside(txn, blobs) as inside:
+        ref = expect_head(txn, proposal.dataset, proposal.branch, proposal.branch_id, proposal.base)
+        with writer_inside(txn, blobs) as inside:
             state = _with_metadata(txn, proposal, nodes, inside)
             tree = inside.add_record(Kind.TREE, encode_tree(state))
             base = repository.version(proposal.base)
@@ -125,21 +128,20 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
             if tree == base.tree:
                 version = proposal.base
             else:
-                row_map = write_payload(proposal.row_map.encode(), nodes, inside)
                 record = VersionRecord(
                     tree,
                     (proposal.base,),
-                    (row_map,),
+                    (write_payload(proposal.row_map.encode(), nodes, inside),),
                     proposal.message,
                     proposal.author,
                     made,
                     proposal.details,
-                    (_column_map(proposal.origins, base_columns),),
+                    (column_map(proposal.origins, base_columns),),
+                    write_payload(encode_defaults(proposal.defaults), nodes, inside),
                 )
-                version = _land(txn, inside, record)
+                version = land(txn, inside, record)
         if version != proposal.base:
-            moved = dataclasses.replace(ref, version=version, timestamp=txn.timestamp())
-            move_ref(txn, proposal.dataset, proposal.branch, ref, moved, "commit", proposal.message)
+            move_branch(txn, proposal.dataset, proposal.branch, ref, version, "commit", proposal.message)
         _settle_metadata(txn, proposal, base_columns)
         txn.remove(SESSIONS, proposal.dataset + proposal.session)
         return version
@@ -149,24 +151,33 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
     return version
 
 
-def _expect_head(view: View, proposal: Proposal) -> RefRecord:
-    ref = find_ref(view, proposal.dataset, proposal.branch)
-    if ref is None or ref.id != proposal.branch_id:
-        base = proposal.base.hex()[:12]
+def expect_head(view: View, dataset: bytes, branch: str, branch_id: bytes, base: bytes) -> RefRecord:
+    """Returns the ref of a branch that must still be there and at ``base``.
+
+    Raises ``BranchNotFoundError``, or :class:`~cas.errors.ConflictError` with the version where the branch is.
+    """
+    ref = find_ref(view, dataset, branch)
+    if ref is None or ref.id != branch_id:
         raise BranchNotFoundError(
-            f"branch {proposal.branch!r} was deleted or renamed; what is staged stays so: close the dataset, make a "
-            f"branch at version {base}, and recover() it there",
-            name=proposal.branch,
+            f"branch {branch!r} was deleted or renamed; what is staged stays so: close the dataset, make a "
+            f"branch at version {base.hex()[:12]}, and recover() it there",
+            name=branch,
         )
-    if ref.version != proposal.base:
+    if ref.version != base:
         raise ConflictError(
-            f"branch {proposal.branch!r} was moved by another writer, from {proposal.base.hex()[:12]} to "
-            f"{ref.version.hex()[:12]}; what is staged stays so: apply it to the dataset opened again, or close this "
-            f"one, make a branch at version {proposal.base.hex()[:12]}, and recover() it there",
-            expected=proposal.base.hex(),
+            f"branch {branch!r} was moved by another writer, from {base.hex()[:12]} to {ref.version.hex()[:12]}",
+            expected=base.hex(),
             found=ref.version.hex(),
         )
     return ref
+
+
+def move_branch(
+    txn: Transaction, dataset: bytes, branch: str, ref: RefRecord, version: bytes, command: str, message: str
+) -> None:
+    """Moves a branch to a version, with its entry in the reflog."""
+    moved = dataclasses.replace(ref, version=version, timestamp=txn.timestamp())
+    move_ref(txn, dataset, branch, ref, moved, command, message)
 
 
 def _with_metadata(view: View, proposal: Proposal, nodes: Nodes, writer: BlobWriter) -> TreeRecord:
@@ -181,8 +192,8 @@ def _with_metadata(view: View, proposal: Proposal, nodes: Nodes, writer: BlobWri
     return dataclasses.replace(proposal.tree, columns=tuple(columns), metadata=taken(None))
 
 
-def _column_map(origins: Mapping[str, Origin], base_columns: Collection[str]) -> dict[str, str | None]:
-    """Tells of the columns whose name does not say where they come from."""
+def column_map(origins: Mapping[str, Origin | None], base_columns: Collection[str]) -> dict[str, str | None]:
+    """Returns a version's column map: of the columns whose name does not say where they come from in the parent."""
     names = {name: origin if isinstance(origin, str) else None for name, origin in origins.items()}
     return {name: origin for name, origin in names.items() if origin != (name if name in base_columns else None)}
 
@@ -200,7 +211,7 @@ def _settle_metadata(txn: Transaction, proposal: Proposal, base_columns: Collect
         move_mappings(txn, moves, [*unused, *map(scope, removed)])
 
 
-def _land(txn: Transaction, writer: BlobWriter, record: VersionRecord) -> bytes:
+def land(txn: Transaction, writer: BlobWriter, record: VersionRecord) -> bytes:
     """Writes a version and its entry."""
     version = writer.add_record(Kind.VERSION, encode_version(record))
     enter_version(txn, version, record.parents)

@@ -63,6 +63,12 @@ def put_mapping(txn: Transaction, scope: bytes, mapping: Mapping[str, object]) -
         put_value(txn, scope, key, value)
 
 
+def put_encoded(txn: Transaction, scope: bytes, mapping: Mapping[str, bytes]) -> None:
+    """Sets several keys to values in their stored form."""
+    for key, value in mapping.items():
+        txn.put(METADATA, _key(scope, key), cbor.encode([key, cbor.decode(value, what="metadata")]))
+
+
 def check_size(view: View, scope: bytes, changed: Collection[str]) -> None:
     """Refuses a mapping that would be too large for a commit.
 

@@ -19,6 +19,7 @@ from cas.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
+from cas.history.lineage import Lineage
 from cas.history.records import TreeRecord, VersionRecord, load_tree, load_version
 from cas.history.refs import MAX_NAME_BYTES, RefRecord, check_dataset_name
 from cas.repo.config import MANY_DATASETS, ONE_DATASET, read_config, write_config
@@ -77,6 +78,10 @@ class Repository:
 
     def _load_tree(self, hash_: bytes) -> TreeRecord:
         return load_tree(self.gate, hash_)
+
+    def lineage(self, nodes: Nodes | None = None) -> Lineage:
+        """Returns the graph of versions with their row maps; ``nodes`` sees more than the store where it is given."""
+        return Lineage(self.store, self.nodes if nodes is None else nodes, self.version, self.tree)
 
     def dataset_names(self) -> list[str]:
         """Returns the names of the datasets, sorted; the one of a store of one dataset is empty."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from cas.errors import AmbiguousRevisionError, VersionNotFoundError
 from cas.hashing import HEX_DIGITS
-from cas.history.graph import ancestor_at, find_entry, get_entry
+from cas.history.graph import ancestor_at, ancestors_among, find_entry, get_entry, is_first_parent_ancestor
 from cas.history.refs import BRANCH, TAG, ReflogRecord
 from cas.repo.reflog import moves_of
 from cas.repo.repository import find_ref, scan_refs
@@ -117,22 +117,17 @@ def _microseconds(when: str, revision: str) -> int:
 def find_prefix(view: View, prefix: str, dataset: bytes | None = None) -> bytes:
     """Returns the version whose id begins with these hexadecimal digits, of a dataset or of any.
 
-    A version is of a dataset when a branch or tag of it leads there along first parents, or the reflog names it.
+    A version is of a dataset when one of its branches or tags leads there, through any parents, or one that the reflog
+    names. Cost: logarithmic for each branch and tag where one leads to it along first parents; otherwise the reflog is
+    read, and at last, once, the versions of the dataset down to the lowest generation of what has that prefix.
     """
-    elsewhere = False
-    candidates: list[bytes] = []
-    for version in _with_prefix(view, prefix):
-        if dataset is None or _belongs(view, dataset, version):
-            candidates.append(version)
-        else:
-            elsewhere = True
-        if len(candidates) == _MOST_CANDIDATES:
-            break
+    there = list(_with_prefix(view, prefix))
+    candidates = there if dataset is None else _of_dataset(view, dataset, there)
     if not candidates:
-        where = "of this dataset " if elsewhere else ""
+        where = "of this dataset " if there else ""
         raise VersionNotFoundError(f"no version {where}has an id that begins with {prefix}", name=prefix)
     if len(candidates) > 1:
-        names = [key.hex() for key in candidates]
+        names = [key.hex() for key in candidates[:_MOST_CANDIDATES]]
         raise AmbiguousRevisionError(
             f"{prefix} begins several version ids: {', '.join(name[:12] for name in names)}; give more digits",
             name=prefix,
@@ -149,13 +144,16 @@ def _with_prefix(view: View, prefix: str) -> Iterator[bytes]:
     return (key for key, _ in view.scan(VERSIONS, start) if not odd or key.hex().startswith(prefix))
 
 
-def _belongs(view: View, dataset: bytes, version: bytes) -> bool:
-    depth = get_entry(view, version).depth
-    seen: set[bytes] = set()
-    for kind in (BRANCH, TAG):
-        for _, ref in scan_refs(view, dataset, kind):
-            if ref.version not in seen:
-                seen.add(ref.version)
-                if get_entry(view, ref.version).depth >= depth and ancestor_at(view, ref.version, depth) == version:
-                    return True
-    return any(ReflogRecord.decode(data).new == version for _, data in view.scan(REFLOG, dataset))
+def _of_dataset(view: View, dataset: bytes, versions: list[bytes]) -> list[bytes]:
+    """Those that are of a dataset; see :func:`find_prefix`."""
+    heads = {ref.version for kind in (BRANCH, TAG) for _, ref in scan_refs(view, dataset, kind)}
+    unknown = {
+        version for version in versions if not any(is_first_parent_ancestor(view, version, head) for head in heads)
+    }
+    if unknown:
+        news = (ReflogRecord.decode(data).new for _, data in view.scan(REFLOG, dataset))
+        heads.update(new for new in news if new is not None)
+        unknown -= heads
+    if unknown:
+        unknown -= ancestors_among(view, unknown, heads)
+    return [version for version in versions if version not in unknown]

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from cas.codec import cbor
 from cas.errors import CorruptedError
-from cas.history.records import Payload
+from cas.history.records import NO_DEFAULTS, Payload, payload_from, payload_record
 from cas.repo.metadata import Origin
 from cas.store.contract import SESSIONS, Transaction, View
-from cas.tree.read import StreamRef
 
 NOBODY: Final = 0
 
@@ -35,6 +34,7 @@ class Session:
     pid: int = field(default_factory=os.getpid)
     host: str = field(default_factory=platform.node)
     details: dict[str, Any] = field(default_factory=dict)
+    defaults: Payload = NO_DEFAULTS
 
     @property
     def alive(self) -> bool:
@@ -54,12 +54,11 @@ class Session:
 
 def put_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) -> None:
     """Enters a session, or replaces it."""
-    row_map = session.row_map if isinstance(session.row_map, bytes) else session.row_map.to_record()
     record = {
         "branch": session.branch,
         "base": session.base,
         "tree": session.tree,
-        "row_map": row_map,
+        "row_map": payload_record(session.row_map),
         "origins": session.origins,
         "pid": session.pid,
         "host": session.host,
@@ -68,6 +67,8 @@ def put_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) 
     }
     if session.details:
         record["details"] = cbor.to_plain(session.details)
+    if session.defaults != NO_DEFAULTS:
+        record["defaults"] = payload_record(session.defaults)
     txn.put(SESSIONS, dataset + id_, cbor.encode(record))
 
 
@@ -103,8 +104,9 @@ def _decode(data: bytes) -> Session:
             "updated": int(updated),
             **rest,
         }:
-            payload = row_map if isinstance(row_map, bytes) else StreamRef.from_record(row_map, what)
+            payload = payload_from(row_map, what)
             details = cbor.from_plain(rest.get("details", {}), what)
+            defaults = payload_from(rest.get("defaults", NO_DEFAULTS), what)
             if all(isinstance(origin, (str, bytes)) for origin in origins.values()):
-                return Session(branch, base, tree, payload, origins, since, updated, pid, host, details)
+                return Session(branch, base, tree, payload, origins, since, updated, pid, host, details, defaults)
     raise CorruptedError("the record of a session is damaged", blob=what)

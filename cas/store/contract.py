@@ -35,7 +35,14 @@ STORE: Final = "store"
 TABLES: Final = (VERSIONS, DATASETS, REFS, METADATA, REFLOG, SESSIONS, CACHE, STORE)
 
 
-class View(Protocol):
+class Lookup(Protocol):
+    """Tables to look keys up in."""
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Returns a table's value."""
+
+
+class View(Lookup, Protocol):
     """One state of a store, for reading."""
 
     def blobs(self, hashes: Sequence[bytes]) -> list[Bytes | None]:
@@ -43,9 +50,6 @@ class View(Protocol):
 
     def sizes(self, hashes: Sequence[bytes]) -> list[int | None]:
         """Returns the length at rest of each blob, or None where there is none."""
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        """Returns a table's value."""
 
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Yields the keys that begin with ``prefix`` and their values, in bytewise order of the keys."""

@@ -150,12 +150,16 @@ class Nodes:
 
     def child(self, node: Node, index: int) -> Node:
         """Returns a child of an inner node, after checking that it is what its parent declares."""
-        hash_ = node.entries.hashes[index].tobytes()
-        child = self.load(hash_)
-        declared = int(node.entries.rows[index]) + int(node.entries.sizes[index])
-        if child.level != node.level - 1 or child.rows != node.entries.rows[index] or child.extent != declared:
+        return self.load_declared(node.level - 1, node.entries.slice(index, index + 1))
+
+    def load_declared(self, level: int, entry: Entries) -> Node:
+        """Returns the node of a level that one entry names, after checking that it is what the entry declares."""
+        hash_ = entry.hashes.tobytes()
+        node = self.load(hash_)
+        rows, size = int(entry.rows[0]), int(entry.sizes[0])
+        if node.level != level or node.rows != rows or node.extent != rows + size:
             raise CorruptedError(f"node {hash_.hex()} is not what its parent declares", blob=hash_.hex())
-        return child
+        return node
 
 
 def save_node(writer: BlobWriter, level: int, entries: Entries) -> bytes:

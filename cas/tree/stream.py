@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,9 +59,10 @@ class StreamReader:
         """Returns the rows at the given numbers, in that order. Each chunk is read once."""
         if not len(rows):
             return Rows.empty(self.layout.row_bytes)
+        if (np.diff(rows) > 0).all():
+            return self._take_ascending(rows)
         order, inverse = np.unique(rows, return_inverse=True)
-        taken = self._take_ascending(order)
-        return taken if np.array_equal(inverse, np.arange(taken.count)) else taken.take(inverse)
+        return self._take_ascending(order).take(inverse)
 
     def _take_ascending(self, order: Ints) -> Rows:
         located = self.tree.locate(order)
@@ -168,20 +169,23 @@ def row_key(pieces: Sequence[bytes]) -> bytes:
     return pieces[0] if len(pieces) == 1 else hash_blob(Kind.NODE, b"".join(pieces))
 
 
-def edit_stream(old: StreamReader, parts: Sequence[RowsPart], writer: BlobWriter) -> StreamRef:
+def edit_stream(old: StreamReader, parts: Iterable[RowsPart], writer: BlobWriter) -> StreamRef:
     """Returns the stream whose rows are those of ``parts``, in order, with its new chunks and nodes handed to the
     writer.
 
     The result depends on the rows alone, not on the parts. Cost: the new rows, and the chunks and nodes next to
-    each change; a ``KeepRows`` of whole chunks costs nothing.
+    each change; a ``KeepRows`` of whole chunks costs nothing. Of parts that an iterator makes two are held at a time.
     """
     cutter = ChunkCutter(old, writer)
-    parts = [part for part in parts if len(part)]
-    for index, part in enumerate(parts):
+    some = (part for part in parts if len(part))
+    part = next(some, None)
+    while part is not None:
+        following = next(some, None)
         if isinstance(part, KeepRows):
-            cutter.keep(part, at_end=index == len(parts) - 1)
+            cutter.keep(part, at_end=following is None)
         else:
             cutter.feed(part)
+        part = following
     return build_tree(cutter.finish(), old.tree, writer)
 
 

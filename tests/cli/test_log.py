@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from merged import land
 from terminal import facts, ok, refused, usage_error
 
 import cas
@@ -59,7 +60,7 @@ def test_a_revision_limits_and_reverse(url: Path) -> None:
     assert shown(f"{url}@main~1", "--reverse", "--limit", 1) == oldest[3:4]
 
 
-@pytest.mark.parametrize("options", [(), ("--reverse",)])
+@pytest.mark.parametrize("options", [(), ("--reverse",), ("--graph",), ("--all",), ("--all", "--reverse")])
 def test_it_looks_only_at_the_versions_it_shows(
     url: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,94 @@ def test_what_does_not_exist_is_named(url: Path, tmp_path: Path) -> None:
     cas.init(tmp_path / "lake")
     assert "has no dataset 'cats'" in refused(DatasetNotFoundError, "log", tmp_path / "lake" / "cats")
     assert "'-n'" in usage_error("log", url, "-n", 0)
+
+
+# --- through all parents ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def merged(url: Path) -> Path:
+    """Main with a branch merged in, which goes on, and another root with a tag."""
+    with cas.open(url) as ds:
+        number_0 = ds.history["main~2"].id
+        ds.branch("fixes", version=number_0)
+        fix = land(ds, [number_0], "fix", branch="fixes")
+        land(ds, [ds.version.id, fix], "merge", branch="main")
+        land(ds, [fix], "fix again", branch="fixes")
+        ds.branch("scratch")
+        ds.tag("imported", version=land(ds, [], "elsewhere", branch="scratch"))
+        ds.branches["scratch"].delete()
+    return url
+
+
+def messages(*args: object) -> list[str]:
+    return [version["message"].partition("\n")[0] for version in facts("log", *args)]
+
+
+def test_a_picture_of_all_that_leads_to_a_revision(merged: Path) -> None:
+    with cas.open_read_only(merged) as ds:
+        names = {version.message.partition("\n")[0]: version.id[:12] for version in ds.history}
+        names["fix"] = ds.history["main^2"].id[:12]
+    expected = [
+        ("* ", "merge"),
+        ("|\\", ""),
+        ("| * ", "fix"),
+        ("* | ", "number 2"),
+        ("* | ", "number 1"),
+        ("|/", ""),
+        ("* ", "number 0"),
+        ("* ", "Columns added"),
+        ("* ", "Dataset created"),
+    ]
+    lines = ok("log", merged, "--graph").splitlines()
+    plain = ok("log", merged).splitlines()
+    assert [line[: len(row)] for line, (row, _) in zip(lines, expected, strict=True)] == [row for row, _ in expected]
+    shown = [line[len(row) :] for line, (row, _) in zip(lines, expected, strict=True)]
+    assert [line[:12] for line in shown] == [names.get(message, "")[:12] for _, message in expected]
+    assert [line for line in shown if line and not line.startswith(names["fix"])] == plain
+    assert ok("log", f"{merged}@main~1", "--graph").splitlines() == [f"* {line}" for line in plain[1:]]
+
+
+def test_all_starts_at_every_branch_and_tag(merged: Path) -> None:
+    line = ["number 2", "number 1", "number 0", *messages(f"{merged}@main~4")]
+    assert messages(merged) == ["merge", *line]
+    assert messages(merged, "--graph") == ["merge", "fix", *line]
+    assert messages(merged, "--all") == ["elsewhere", "fix again", "merge", "fix", *line]
+    assert messages(merged, "--all", "--graph") == messages(merged, "--all")
+    assert messages(merged, "--all", "--reverse", "-n", 2) == ["fix again", "elsewhere"]
+    assert messages(merged, "--all", "--graph", "-n", 3) == ["elsewhere", "fix again", "merge"]
+    rows = ok("log", merged, "--all", "--graph").splitlines()
+    assert [row.split("*")[0] for row in rows[:5]] == ["", "", "", "| ", "|/|"]
+    assert "(tag: imported) elsewhere" in rows[0]
+    assert ok("log", merged, "--all").splitlines() == [
+        row.partition("* ")[2].lstrip("| ") for row in rows if "*" in row
+    ]
+
+
+def test_all_adds_what_a_revision_names_beside_the_refs(merged: Path) -> None:
+    with cas.open(merged) as ds:
+        ds.branches["fixes"].delete(force=True)
+    assert "fix again" not in messages(merged, "--all")
+    assert messages(f"{merged}@fixes@{{1}}", "--all")[:2] == ["elsewhere", "fix again"]
+
+
+def test_all_needs_no_main(merged: Path) -> None:
+    before = messages(merged, "--all")
+    with cas.open(merged) as ds:
+        ds.branches["main"].rename("trunk")
+    assert messages(merged, "--all") == before
+    refused(VersionNotFoundError, "log", merged, "--graph")
+
+
+def test_json_has_all_parents(merged: Path) -> None:
+    found = facts("log", merged, "--graph")
+    ids = {version["message"]: version["id"] for version in found}
+    assert found[0]["parents"] == [found[2]["id"], ids["fix"]]
+    assert found == facts("log", f"{merged}@main", "--graph")
+
+
+def test_a_picture_begins_with_the_newest(url: Path) -> None:
+    assert "--reverse" in usage_error("log", url, "--graph", "--reverse")
 
 
 def test_help_shows_an_example() -> None:

@@ -146,17 +146,21 @@ def test_row_maps_tell_what_was_kept(ds: cas.Dataset) -> None:
 def test_two_writers_never_overwrite_each_other(ds: cas.Dataset, tmp_path: Path) -> None:
     other = cas.open(tmp_path / "ds")
     ds.append(batch(10, 11))
+    ds["x"][0] = 100
     other.append(batch(20, 21))
+    other["x"][0] = 200
     first = ds.commit()
-    with pytest.raises(ConflictError, match="moved by another writer") as caught:
+    with pytest.raises(ConflictError, match="1 conflict; nothing was changed") as caught:
         other.commit()
-    assert caught.value.found == first
-    assert other.x[-1] == 20  # still staged
+    (conflict,) = caught.value.conflicts
+    assert (conflict.row, conflict.column, conflict.base, conflict.ours, conflict.theirs) == (0, "x", 0, 100, 200)
+    assert cas.open(tmp_path / "ds").version.id == first
+    assert other.x[[0, -1]].tolist() == [200, 20]  # still staged
     with pytest.raises(UncommittedChangesError):
         other.refresh()
     other.rollback()
     other.refresh()
-    assert other.x[-1] == 10
+    assert other.x[[0, -1]].tolist() == [100, 10]
 
 
 def test_columns_can_be_added_beside_rows_when_nullable(ds: cas.Dataset) -> None:

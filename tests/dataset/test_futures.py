@@ -126,13 +126,14 @@ def test_errors_are_carried_any_number_of_times(url: Path, tmp_path: Path) -> No
 
 def test_a_conflict_in_the_background_keeps_the_rows(url: Path) -> None:
     mine, theirs = cas.open(url), cas.open(url)
-    theirs.append({"x": [9]})
+    theirs["x"][0] = 9
     theirs.commit()
     mine.append({"x": [4]})
+    mine["x"][0] = 1000
     future = mine.commit_async()
     with pytest.raises(ConflictError):
         future.result()
-    assert mine["x"][:].tolist() == [1, 2, 3, 4]
+    assert mine["x"][:].tolist() == [1000, 2, 3, 4]
 
 
 def test_the_end_of_the_interpreter_waits_for_a_commit(url: Path) -> None:

@@ -30,6 +30,8 @@ WRITING = {
         "discard",
         "flush",
         "has_changes",
+        "merge",
+        "revert_to",
         "insert",
         "recover",
         "refresh",
@@ -39,6 +41,7 @@ WRITING = {
         "sessions",
         "splice",
         "tag",
+        "undo",
     },
     (cas.Column, cas.ReadOnlyColumn): {"__setitem__"},
     (cas.Metadata, cas.ReadOnlyMetadata): {

@@ -6,6 +6,8 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from long_history import counted, extend
+from merged import land
 
 import cas
 from cas.errors import NotFoundError, VersionNotFoundError
@@ -104,3 +106,69 @@ def test_names_that_begin_another_are_told_apart(ds: cas.Dataset) -> None:
     assert at(ds, "main@{0}") == "number 3"
     with pytest.raises(VersionNotFoundError):
         at(ds, "main2@{1}")
+
+
+# --- what was merged in ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def merged(ds: cas.Dataset) -> dict[str, str]:
+    """Ids by message: a line of two versions that no ref names, merged into main by an octopus, with one more root."""
+    head = ds.version.id
+    side = land(ds, [land(ds, [ds.history[2].id], "side 1")], "side 2")
+    root = land(ds, [], "another root")
+    merge = land(ds, [head, root, side], "merge", branch="main")
+    return {"side 2": side, "another root": root, "side 1": ds.history[f"{side}~1"].id, "merge": merge}
+
+
+def test_what_was_merged_in_is_found_by_its_id(ds: cas.Dataset, merged: dict[str, str]) -> None:
+    for message, id_ in merged.items():
+        assert at(ds, id_) == at(ds, id_[:12]) == message
+    assert [at(ds, revision) for revision in ("main^2", "main^3", "main^3~", "main^3~2")] == [
+        "another root",
+        "side 2",
+        "side 1",
+        "number 0",
+    ]
+
+
+def test_the_history_goes_along_first_parents_still(ds: cas.Dataset, merged: dict[str, str]) -> None:
+    ds.refresh()
+    assert merged["merge"] in ds.history
+    assert merged["side 2"] not in ds.history
+    assert [version.message for version in ds.history][-2:] == ["number 3", "merge"]
+
+
+def test_what_led_to_a_deleted_branch_is_found_by_its_id(ds: cas.Dataset) -> None:
+    """Also what no entry of the reflog names itself."""
+    branch = ds.branch("b", version=ds.history[1])
+    first = land(ds, [ds.history[1].id], "first")
+    second = land(ds, [first], "second", branch="b")
+    branch.delete(force=True)
+    assert at(ds, "b@{1}") == at(ds, second) == "second"
+    assert at(ds, first) == "first"
+
+
+def test_versions_of_other_datasets_are_not_found(tmp_path: Path) -> None:
+    cas.init(tmp_path)
+    ids = {}
+    for name in ("one", "two"):
+        with cas.create(tmp_path / name, schema={"x": "int64"}) as ds:
+            ids[name] = land(ds, [ds.version.id, land(ds, [], f"root of {name}")], f"merge in {name}", branch="main")
+    for name, other in (("one", "two"), ("two", "one")):
+        with cas.open(tmp_path / name) as ds:
+            assert ds.history[f"{ids[name]}^2"].message == f"root of {name}"
+            theirs = cas.open(tmp_path / other).history[f"{ids[other]}^2"].id
+            for id_ in (ids[other], theirs, theirs[:20]):
+                with pytest.raises(VersionNotFoundError, match="of this dataset"):
+                    ds.history[id_]
+
+
+def test_only_what_was_merged_in_is_searched_for_and_down_to_its_generation(ds: cas.Dataset) -> None:
+    ids = extend(ds, 3000)
+    sides = [land(ds, [ids[fork]], f"side of {fork}") for fork in (100, 2900)]
+    merge = land(ds, [ids[-1], *sides], "merge", branch="main")
+    for id_, most in ((ids[50], 100), (merge, 100), (ids[2990], 100), (sides[1], 300), (sides[0], 3500)):
+        with counted() as counts:
+            ds.history[id_]
+        assert counts.all < most
