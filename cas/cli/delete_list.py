@@ -1,4 +1,4 @@
-"""The paths of repeated rows, as a list that files are deleted by: checked as a whole before any of it is written."""
+"""The paths of rows whose content stands elsewhere too, as a list to delete by: checked before it is written."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from cas.cli.paths import BATCH_ROWS, check_has_paths, encode_path, paths_of, pr
 from cas.codec.rows import Ints
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
-from cas.repo.duplicates import Duplicates
 
 
-def write_delete_list(dataset: ReadOnlyDataset, found: Duplicates, target: str, *, null: bool) -> None:
-    """Writes the paths of all rows but the first of each group to a file, or prints them for ``-``.
+def write_delete_list(dataset: ReadOnlyDataset, rows: Ints, target: str, *, staying: Ints, null: bool) -> None:
+    """Writes the paths of rows to a file, or prints them for ``-``.
 
-    Raises :class:`~cas.errors.InvalidInputError`, before anything is written, where a path cannot stand in the list, or
-    where deleting by it would leave no file with the content of a group: the first row has no path, or a row that
-    is listed shares its path with another row.
+    ``staying`` are the rows of the dataset, if any, that keep the content of those. Raises
+    :class:`~cas.errors.InvalidInputError`, before anything is written, where a path cannot stand in the list, or where
+    deleting by it would delete more: a row that stays has no path, or a row that is listed shares its path with
+    another row.
     """
     check_has_paths(dataset)
-    _check_firsts(dataset, found)
-    rows = found.repeats()
-    _check_distinct(dataset, rows, _check_repeats(dataset, rows, null))
+    _check_staying(dataset, staying)
+    _check_distinct(dataset, rows, _check_listed(dataset, rows, null))
     lines = (encode_path(row, path or "", null=null) for row, path in paths_of(dataset, rows))
     if target == "-":
         print_bytes(lines)
@@ -35,13 +34,13 @@ def write_delete_list(dataset: ReadOnlyDataset, found: Duplicates, target: str, 
         file.writelines(lines)
 
 
-def _check_firsts(dataset: ReadOnlyDataset, found: Duplicates) -> None:
-    for row, path in paths_of(dataset, found.firsts()):
+def _check_staying(dataset: ReadOnlyDataset, rows: Ints) -> None:
+    for row, path in paths_of(dataset, rows):
         if path is None:
             _refuse(row, f"row {row} is the first of identical rows but has no path, so no file would be left of them")
 
 
-def _check_repeats(dataset: ReadOnlyDataset, rows: Ints, null: bool) -> Ints:
+def _check_listed(dataset: ReadOnlyDataset, rows: Ints, null: bool) -> Ints:
     """The hash of each path, shape (rows,): 8 bytes a row where the paths themselves would fill the memory."""
     hashes = np.empty(len(rows), np.int64)
     for index, (row, path) in enumerate(paths_of(dataset, rows)):

@@ -33,7 +33,9 @@ COMMANDS: Final = {
     "branch": "List, make, rename or delete branches.",
     "undo": "Take a branch back to where it was before its last move.",
     "stats": "Count rows, bytes and what deduplication saves.",
+    "du": "Count what deleting branches and tags would free.",
     "duplicates": "List groups of identical rows.",
+    "leaks": "List rows that stand in another dataset or split too.",
     "checkout": "Write the images of a version to a folder, bit for bit.",
     "cat-file": "Print a stored blob by its hash.",
 }
@@ -53,8 +55,9 @@ _EXIT_CODES: Final[tuple[tuple[type[CasError], int], ...]] = (
 )
 _EXIT_INTERRUPTED: Final = 130
 _EPILOG: Final = """\b
-Exit codes: 0 done; 1 done, but something was left out (it is listed); 2 wrong usage or input;
-3 not found; 4 exists already, or a conflict; 5 damaged data; 6 storage failed; 7 unsupported.
+Exit codes: 0 done; 1 done, but something was left out, or leaks were found (it is listed);
+2 wrong usage or input; 3 not found; 4 exists already, or a conflict; 5 damaged data;
+6 storage failed; 7 unsupported.
 """
 
 

@@ -42,13 +42,18 @@ class OpenedDataset:
 
     def refs(self) -> Refs:
         """Returns the branches and tags of the dataset by the versions they name."""
-        found: Refs = {}
-        with self.repository.store.read() as view:
-            for kind, plural in ((BRANCH, "branches"), (TAG, "tags")):
-                for name, ref in scan_refs(view, self.dataset, kind):
-                    names = found.setdefault(ref.version.hex(), {"branches": [], "tags": []})
-                    names[plural].append(name)
-        return found
+        return read_refs(self.repository, self.dataset)
+
+
+def read_refs(repository: Repository, dataset: bytes) -> Refs:
+    """Returns the branches and tags of a dataset by the versions they name."""
+    found: Refs = {}
+    with repository.store.read() as view:
+        for kind, plural in ((BRANCH, "branches"), (TAG, "tags")):
+            for name, ref in scan_refs(view, dataset, kind):
+                names = found.setdefault(ref.version.hex(), {"branches": [], "tags": []})
+                names[plural].append(name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

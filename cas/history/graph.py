@@ -109,6 +109,24 @@ def ancestors_at(view: Lookup, version: bytes, depths: Iterable[int]) -> Iterato
         yield version, entry
 
 
+def in_order(view: Lookup, heads: Iterable[bytes]) -> list[tuple[bytes, VersionEntry]]:
+    """Returns some versions and all that lead to them through any parents, each once, parents first.
+
+    Cost: one look-up for each version.
+    """
+    entries: dict[bytes, VersionEntry] = {}
+    waiting = list(heads)
+    while waiting:
+        version = waiting.pop()
+        if version not in entries:
+            entries[version] = get_entry(view, version)
+            waiting += entries[version].parents
+    for version, entry in entries.items():
+        if any(entries[parent].generation >= entry.generation for parent in entry.parents):
+            raise _out_of_order(version)
+    return sorted(entries.items(), key=lambda item: (item[1].generation, item[0]))
+
+
 def is_first_parent_ancestor(view: Lookup, version: bytes, descendant: bytes) -> bool:
     """Whether a version is another one or comes before it along first parents. Logarithmic."""
     depth = get_entry(view, version).depth

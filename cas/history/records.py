@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -59,6 +59,13 @@ class TreeRecord:
         """Returns the column of that name."""
         return next((column for column in self.columns if column.name == name), None)
 
+    def stream_refs(self) -> Iterator[tuple[StreamRef, Layout]]:
+        """Yields all streams with their layouts: of the columns, and of metadata that has one of its own."""
+        for column in self.columns:
+            layouts = column.type.layouts()
+            yield from ((ref, layouts[name]) for name, ref in column.streams.items())
+        yield from payload_streams(self.metadata, *(column.metadata for column in self.columns))
+
 
 @dataclass(frozen=True, slots=True)
 class VersionRecord:
@@ -74,6 +81,10 @@ class VersionRecord:
     column_maps: tuple[dict[str, str | None], ...] = ()
     defaults: Payload = NO_DEFAULTS
 
+    def stream_refs(self) -> Iterator[tuple[StreamRef, Layout]]:
+        """Yields the streams, with their layouts, of fields that have one of their own; not those of the tree."""
+        return payload_streams(*self.row_maps, self.defaults)
+
 
 EMPTY_TREE: Final = TreeRecord(0, (), EMPTY_METADATA)
 
@@ -87,6 +98,11 @@ def write_payload(data: bytes, nodes: Nodes, writer: BlobWriter) -> Payload:
     if len(data) <= INLINE_BYTES:
         return data
     return build_stream(nodes, Rows.from_list([data]), PAYLOAD_LAYOUT, writer)
+
+
+def payload_streams(*payloads: Payload) -> Iterator[tuple[StreamRef, Layout]]:
+    """Yields the streams, with their layouts, of fields that have one of their own."""
+    return ((payload, PAYLOAD_LAYOUT) for payload in payloads if not isinstance(payload, bytes))
 
 
 def read_payload(payload: Payload, nodes: Nodes) -> bytes:

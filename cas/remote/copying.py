@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cas.hashing import Kind
-from cas.history.graph import find_entry, get_entry
-from cas.history.records import PAYLOAD_LAYOUT, Payload, TreeRecord, VersionRecord, load_record
+from cas.history.graph import find_entry, in_order
+from cas.history.records import load_record
 from cas.history.refs import BRANCH, MAIN, TAG, RefRecord
 from cas.repo.branches import metadata_payloads
 from cas.repo.commit import enter_version, move_ref
@@ -50,7 +50,8 @@ def copy_dataset(
     """
     description = source.facts(source_name, dataset).description
     refs = _refs(source, dataset) if version is None else {MAIN: _main_at(source, version)}
-    versions = _in_order(source, [ref.record.version for ref in refs.values()])
+    with source.store.read() as view:
+        versions = [hash_ for hash_, _ in in_order(view, [ref.record.version for ref in refs.values()])]
     _copy_blobs(source, target, versions, report)
 
     def enter(txn: Transaction) -> bytes:
@@ -87,20 +88,6 @@ def _main_at(source: Repository, version: bytes) -> _Ref:
     return _Ref(RefRecord(BRANCH, version, 0, "", b""), metadata)
 
 
-def _in_order(source: Repository, heads: Iterable[bytes]) -> list[bytes]:
-    """The versions that lead to some, parents first."""
-    generations: dict[bytes, int] = {}
-    waiting = list(heads)
-    with source.store.read() as view:
-        while waiting:
-            version = waiting.pop()
-            if version not in generations:
-                entry = get_entry(view, version)
-                generations[version] = entry.generation
-                waiting += entry.parents
-    return sorted(generations, key=lambda version: (generations[version], version))
-
-
 def _copy_blobs(source: Repository, target: Repository, versions: list[bytes], report: Report | None) -> None:
     writer = BlobWriter(target.store)
     streams = StreamCopier(source.nodes, target.store, writer)
@@ -109,21 +96,11 @@ def _copy_blobs(source: Repository, target: Repository, versions: list[bytes], r
     done = len(versions) - len(missing)
     for version in missing:
         record = source.version(version)
-        _copy_streams(streams, record, source.tree(record.tree))
+        for ref, layout in (*source.tree(record.tree).stream_refs(), *record.stream_refs()):
+            streams.copy(ref, layout)
         for kind, hash_ in ((Kind.TREE, record.tree), (Kind.VERSION, version)):
             writer.add_record(kind, load_record(source.gate, kind, hash_))
         done += 1
         if report is not None:
             report(done, len(versions))
     writer.flush()
-
-
-def _copy_streams(streams: StreamCopier, record: VersionRecord, tree: TreeRecord) -> None:
-    for column in tree.columns:
-        layouts = column.type.layouts()
-        for name, ref in column.streams.items():
-            streams.copy(ref, layouts[name])
-    payloads: list[Payload] = [tree.metadata, *(column.metadata for column in tree.columns), *record.row_maps]
-    for payload in payloads:
-        if not isinstance(payload, bytes):
-            streams.copy(payload, PAYLOAD_LAYOUT)

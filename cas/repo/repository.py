@@ -236,6 +236,11 @@ def find_dataset(view: View, name: str) -> DatasetRecord | None:
     return None if data is None else DatasetRecord.decode(data, name)
 
 
+def dataset_ids(view: View) -> list[bytes]:
+    """Returns the ids of all datasets of the store."""
+    return [DatasetRecord.decode(data, key[1:].decode()).id for key, data in view.scan(DATASETS)]
+
+
 def find_ref(view: View, dataset: bytes, name: str) -> RefRecord | None:
     """Returns the branch or tag of that name."""
     encoded = name.encode(errors="surrogatepass")

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from cas.codec.rows import Ints
-from cas.errors import CorruptedError
+from cas.hashing import Kind
 from cas.history.records import ColumnRecord, TreeRecord
-from cas.repo.distinct import group_hashes
+from cas.repo.blobs import stored_sizes
+from cas.repo.distinct import DistinctHashes
 from cas.repo.repository import Repository
-from cas.store.contract import Store
-from cas.store.gate import Hashes, split_hashes
 from cas.tree.node import Entries
 from cas.tree.read import TreeReader
-
-_BATCH_HASHES: Final = 10_000
-_PENDING_CHUNKS: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +100,15 @@ def version_stats(repository: Repository, tree: TreeRecord) -> VersionStats:
     Cost: all nodes, and one look-up for each distinct chunk; no chunk is read. Memory: some 100 bytes for each
     distinct chunk.
     """
-    everything = _DistinctChunks()
+    everything = _distinct()
     columns: list[ColumnStats] = []
     for column in tree.columns:
         stats, distinct = _count_column(repository, column)
         columns.append(stats)
-        everything.add(*distinct)
-    total = everything.usage(
+        hashes, numbers = distinct.merged()
+        everything.add(hashes, *numbers)
+    total = _usage(
+        everything,
         tree.rows,
         sum(column.usage.logical_bytes for column in columns),
         sum(column.usage.chunks for column in columns),
@@ -119,19 +116,19 @@ def version_stats(repository: Repository, tree: TreeRecord) -> VersionStats:
     return VersionStats(tuple(columns), total, repository.store.stored_bytes())
 
 
-def _count_column(repository: Repository, column: ColumnRecord) -> tuple[ColumnStats, tuple[Hashes, Ints, Ints]]:
+def _count_column(repository: Repository, column: ColumnRecord) -> tuple[ColumnStats, DistinctHashes]:
     """The counts of a column, and its distinct chunks with their sizes as payload and at rest."""
-    seen = _DistinctChunks()
+    seen = DistinctHashes(np.maximum)
     chunks = 0
     for entries in _chunks(repository, column):
         chunks += len(entries)
-        seen.add(entries.hashes, entries.sizes, np.zeros(len(entries), np.int64))
-    hashes, sizes, _ = seen.merged()
-    distinct = _DistinctChunks()
-    distinct.add(hashes, sizes, _stored_sizes(repository.store, hashes))
+        seen.add(entries.hashes, entries.sizes)
+    hashes, (sizes,) = seen.merged()
+    distinct = _distinct()
+    distinct.add(hashes, sizes, stored_sizes(repository.store, Kind.CHUNK, hashes))
     rows = next(iter(column.streams.values())).rows
-    usage = distinct.usage(rows, column.size_bytes, chunks)
-    return ColumnStats(column.name, str(column.type), usage), distinct.merged()
+    usage = _usage(distinct, rows, column.size_bytes, chunks)
+    return ColumnStats(column.name, str(column.type), usage), distinct
 
 
 def _chunks(repository: Repository, column: ColumnRecord) -> Iterator[Entries]:
@@ -139,53 +136,15 @@ def _chunks(repository: Repository, column: ColumnRecord) -> Iterator[Entries]:
         yield from TreeReader(repository.nodes, ref).leaves()
 
 
-class _DistinctChunks:
-    """Distinct chunks, gathered in memory that grows with their number and not with how often they occur."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Hashes, Ints, Ints]] = []
-        self._pending = 0
-        self._limit = _PENDING_CHUNKS
-
-    def add(self, hashes: Hashes, sizes: Ints, stored: Ints) -> None:
-        """Adds chunks with their sizes as payload and at rest."""
-        self._parts.append((hashes, sizes, stored))
-        self._pending += len(sizes)
-        if self._pending >= self._limit:
-            # Twice as many as there are distinct ones, so that each is sorted a bounded number of times.
-            self._limit = _PENDING_CHUNKS + 2 * len(self.merged()[0])
-
-    def merged(self) -> tuple[Hashes, Ints, Ints]:
-        """Returns each chunk once, in the order of an arbitrary sort."""
-        if not self._parts:
-            empty = Entries.empty()
-            return empty.hashes, empty.sizes, empty.rows
-        hashes, sizes, stored = (np.concatenate(column) for column in zip(*self._parts, strict=True))
-        order, begins = group_hashes(hashes)
-        first = order[begins]
-        self._parts = [(hashes[first], sizes[first], stored[first])]
-        self._pending = len(first)
-        return self._parts[0]
-
-    def usage(self, rows: int, logical_bytes: int, chunks: int) -> Usage:
-        """Returns the counts of these chunks beside those that count every occurrence."""
-        _, sizes, stored = self.merged()
-        return Usage(rows, logical_bytes, int(sizes.sum()), int(stored.sum()), chunks, len(sizes))
+def _distinct() -> DistinctHashes:
+    """For chunks with their sizes as payload and at rest."""
+    return DistinctHashes(np.maximum, np.maximum)
 
 
-def _stored_sizes(store: Store, hashes: Hashes) -> Ints:
-    """The length at rest of each chunk."""
-    sizes = np.empty(len(hashes), np.int64)
-    for start in range(0, len(hashes), _BATCH_HASHES):
-        keys = split_hashes(hashes[start : start + _BATCH_HASHES])
-        with store.read() as view:
-            found = view.sizes(keys)
-        for offset, (key, size) in enumerate(zip(keys, found, strict=True)):
-            if size is None:
-                name = key.hex()
-                raise CorruptedError(f"chunk {name} is missing from the store; restore it from a copy", blob=name)
-            sizes[start + offset] = size
-    return sizes
+def _usage(distinct: DistinctHashes, rows: int, logical_bytes: int, chunks: int) -> Usage:
+    """The counts of distinct chunks beside those that count every occurrence."""
+    _, (sizes, stored) = distinct.merged()
+    return Usage(rows, logical_bytes, int(sizes.sum()), int(stored.sum()), chunks, len(sizes))
 
 
 def _ratio(whole: int, part: int) -> float:

@@ -49,6 +49,12 @@ def test_1_something_was_left_out(url: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, b"a\n", b"left out 1 rows without a path\n")
 
 
+def test_1_leaks_were_found(url: Path) -> None:
+    done = process("leaks", url, url)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.stdout.endswith(b" too\n")
+
+
 def test_2_wrong_usage() -> None:
     done = process("log")
     assert (done.returncode, done.stdout) == (2, b"")
@@ -95,8 +101,9 @@ def test_7_unsupported(url: Path) -> None:
 
 def test_commands_that_only_read_write_nothing(url: Path) -> None:
     before = {file.name: file.stat().st_mtime_ns for file in url.iterdir() if file.name != "lock.mdb"}
-    for name in ("log", "show", "ls", "tag", "stats", "duplicates"):
+    for name in ("log", "show", "ls", "tag", "stats", "du", "duplicates"):
         ok(name, url)
+    assert run("leaks", url, url).exit_code == 1
     assert run("cat-file", url, hash_chunk(IMAGE).hex()).stdout_bytes == IMAGE
     assert {file.name: file.stat().st_mtime_ns for file in url.iterdir() if file.name != "lock.mdb"} == before
 

@@ -9,7 +9,16 @@ import pytest
 from cas.codec import cbor
 from cas.errors import CorruptedError
 from cas.hashing import hash_chunk
-from cas.history.graph import VersionEntry, ancestor_at, ancestors_at, find_entry, get_entry, new_entry, skip_depth
+from cas.history.graph import (
+    VersionEntry,
+    ancestor_at,
+    ancestors_at,
+    find_entry,
+    get_entry,
+    in_order,
+    new_entry,
+    skip_depth,
+)
 from cas.store.contract import VERSIONS, Transaction, View
 from cas.store.memory import MemoryStore
 
@@ -162,3 +171,31 @@ def test_damaged_entries_are_refused(record: object) -> None:
 def test_bytes_that_are_no_record_are_refused() -> None:
     with pytest.raises(CorruptedError):
         VersionEntry.decode(cbor.encode(GOOD)[:-1], "the entry")
+
+
+def test_in_order_gives_what_leads_to_some_once_with_parents_first() -> None:
+    store = MemoryStore()
+    parents = {0: (), 1: (0,), 2: (0,), 3: (1, 2), 4: (3,), 5: (2, 4), 6: (), 7: (6, 1)}
+
+    def build(txn: Transaction) -> None:
+        for number, before in parents.items():
+            txn.put(VERSIONS, name_of(number), new_entry(txn, tuple(map(name_of, before)), number).encode())
+
+    store.write(build)
+    expected = {(): set(), (4,): {0, 1, 2, 3, 4}, (3, 3, 1): {0, 1, 2, 3}, (5, 7): set(range(8)), (7,): {0, 1, 6, 7}}
+    with store.read() as view:
+        for heads, versions in expected.items():
+            found = in_order(view, map(name_of, heads))
+            order = [hash_ for hash_, _ in found]
+            assert sorted(order) == sorted(map(name_of, versions))
+            for at, (hash_, entry) in enumerate(found):
+                assert entry == get_entry(view, hash_)
+                assert set(entry.parents) <= set(order[:at])
+
+
+def test_in_order_refuses_a_parent_that_is_not_before_its_child() -> None:
+    store = MemoryStore()
+    entries = {1: VersionEntry(1, 1, 1, name_of(2), (name_of(2),)), 2: VersionEntry(2, 1, 0, None, (name_of(1),))}
+    store.write(lambda txn: [txn.put(VERSIONS, name_of(number), entry.encode()) for number, entry in entries.items()])
+    with store.read() as view, pytest.raises(CorruptedError, match="does not fit together"):
+        in_order(view, [name_of(1)])

@@ -12,7 +12,7 @@ from cas.dataset.dataset import Dataset
 from cas.errors import CorruptedError
 from cas.history.records import TreeRecord
 from cas.history.refs import MAIN
-from cas.repo import stats
+from cas.repo import blobs, distinct
 from cas.repo.commit import create_dataset
 from cas.repo.config import ONE_DATASET, write_config
 from cas.repo.repository import Repository
@@ -88,19 +88,9 @@ def test_counts_are_those_by_hand() -> None:
 def test_small_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     repository, tree = rich_dataset()
     expected = version_stats(repository, tree)
-    monkeypatch.setattr(stats, "_PENDING_CHUNKS", 50)
-    monkeypatch.setattr(stats, "_BATCH_HASHES", 7)
+    monkeypatch.setattr(distinct, "_PENDING_HASHES", 50)
+    monkeypatch.setattr(blobs, "_BATCH_HASHES", 7)
     assert version_stats(repository, tree) == expected
-
-
-def test_memory_follows_the_distinct_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "_PENDING_CHUNKS", 10)
-    seen = stats._DistinctChunks()
-    ones = np.ones((4, 32), np.uint8)
-    for _ in range(1000):
-        seen.add(ones, np.full(4, 9), np.full(4, 5))
-        assert len(seen._parts) < 10
-    assert seen.usage(1, 2, 3) == Usage(1, 2, 9, 5, 3, 1)
 
 
 def test_ratios_of_repeated_and_of_compressible_rows() -> None:
