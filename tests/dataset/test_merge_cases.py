@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import cas
+from cas.errors import ConflictError
+from cas.types import Array
 
 
 @pytest.fixture
@@ -26,3 +28,30 @@ def test_versions_without_rows_and_columns_are_compared(main: cas.Dataset) -> No
         side.commit()
         main.merge("side")
     assert main.metadata.to_dict() == {"j": 2, "k": 1}
+
+
+@pytest.mark.parametrize(("on_conflict", "names"), [("ours", "be"), ("theirs", "eb")])
+def test_columns_that_only_theirs_has_come_last(main: cas.Dataset, on_conflict: str, names: str) -> None:
+    with main.branch("side").open() as side:
+        main.add_column("b", "int64")
+        main.add_column("e", "int64")
+        main.commit()
+        side.add_column("b", Array("uint8", (2,)))
+        side.commit()
+        main.merge("side", on_conflict=on_conflict)
+    assert "".join(main.schema) == names
+
+
+def test_any_number_of_columns_may_conflict(main: cas.Dataset) -> None:
+    names = [f"c{number}" for number in range(130)]
+    with main.branch("side").open() as side:
+        for name in names:
+            main.add_column(name, "int64")
+            side.add_column(name, "text")
+        main.commit()
+        side.commit()
+        with pytest.raises(ConflictError) as raised:
+            main.merge("side")
+        assert [conflict.column for conflict in raised.value.conflicts] == names
+        main.merge("side", on_conflict="theirs")
+        assert main.schema == side.schema
