@@ -30,6 +30,28 @@ def test_versions_without_rows_and_columns_are_compared(main: cas.Dataset) -> No
     assert main.metadata.to_dict() == {"j": 2, "k": 1}
 
 
+def test_rows_that_only_theirs_has_stay_the_same_rows_when_others_are_in_another_order(main: cas.Dataset) -> None:
+    """The row map to theirs cannot keep all rows then; those of ours are known otherwise, these are not."""
+    main.add_column("x", "int64")
+    main.append({"x": [1]})
+    main.commit()
+    with main.branch("side").open() as side:
+        main.append({"x": list(range(100, 110))})
+        ours = main.commit()
+        side.append({"x": [200]})
+        theirs = side.commit()
+        main.merge(theirs)
+        side.merge(ours)
+        side.insert(1, [{"x": 300}])
+        side.commit()
+        main.merge("side")
+        assert main["x"][:].tolist() == [1, *range(100, 110), 300, 200]
+        side["x"][1] = 301
+        side.commit()
+        main.merge("side")
+        assert main["x"][:].tolist() == [1, *range(100, 110), 301, 200]
+
+
 @pytest.mark.parametrize(("on_conflict", "names"), [("ours", "be"), ("theirs", "eb")])
 def test_columns_that_only_theirs_has_come_last(main: cas.Dataset, on_conflict: str, names: str) -> None:
     with main.branch("side").open() as side:
