@@ -111,6 +111,7 @@ class _Merger:
         self._ours_to_base = three.base_to_ours.rows.inverse()
         self._theirs_to_base = three.base_to_theirs.rows.inverse()
         self._theirs_to_ours = three.ours_to_theirs.rows.inverse()
+        self._names_in_ours = three.ours_to_theirs.inverse().columns
         self._known: dict[tuple[str, bool], Ints] = {}
         self._uncertain_keys: set[tuple[str | None, str]] = set()
 
@@ -240,7 +241,8 @@ class _Merger:
         before = (self._ours_to_base if ours else self._theirs_to_base).map(rows)
         columns = (base, side, None) if ours else (base, None, side)
         numbers = (before, rows, nowhere) if ours else (before, nowhere, rows)
-        return self._chooser.cells(CellConflicts(ROW, side.name, self._nodes, columns, numbers))
+        shown = side.name if ours else self._names_in_ours.get(side.name, side.name)
+        return self._chooser.cells(CellConflicts(ROW, shown, self._nodes, columns, numbers))
 
     def _drops(self, choices: CellChoices, *, ours: bool) -> Any:
         """Which of the rows go: a function says so by MISSING, which is also the value of the side that deleted it."""

@@ -77,3 +77,18 @@ def test_any_number_of_columns_may_conflict(main: cas.Dataset) -> None:
         assert [conflict.column for conflict in raised.value.conflicts] == names
         main.merge("side", on_conflict="theirs")
         assert main.schema == side.schema
+
+
+def test_a_row_that_ours_deleted_is_in_conflict_under_the_name_that_ours_has_for_the_column(main: cas.Dataset) -> None:
+    main.add_column("a", "int64")
+    main.append({"a": [1, 2]})
+    main.commit()
+    with main.branch("side").open() as side:
+        main.rename_column("a", "b")
+        main.delete(0)
+        main.commit()
+        side["a"][0] = 5
+        side.commit()
+        with pytest.raises(ConflictError) as raised:
+            main.merge("side")
+    assert [(found.kind, found.column, found.theirs) for found in raised.value.conflicts] == [("row", "b", 5)]
