@@ -99,7 +99,7 @@ class Merger:
             return self._default(ours if of_ours else theirs, column)
 
         tree = build_merge(merge, self._nodes, self._writer, chooser, default)
-        return Merged(tree, *_shared(merge), merge.metadata), merge.uncertain()
+        return Merged(tree, *_shared(merge), merge.metadata), merge.uncertain(self._uncertain.get(ours, Uncertain()))
 
     def state(self, version: bytes, metadata: Metadata | None = None) -> State:
         """Returns the table of a version or draft with its metadata."""

@@ -92,3 +92,35 @@ def test_a_row_that_ours_deleted_is_in_conflict_under_the_name_that_ours_has_for
         with pytest.raises(ConflictError) as raised:
             main.merge("side")
     assert [(found.kind, found.column, found.theirs) for found in raised.value.conflicts] == [("row", "b", 5)]
+
+
+def test_what_two_of_three_bases_disagree_about_stays_in_question(main: cas.Dataset) -> None:
+    """The bases are merged two at a time; what conflicts between the first two must be known when the third comes."""
+    main.add_column("x", "int64")
+    main.append({"x": [0, 0]})
+    main.metadata["k"] = 0
+    main.commit()
+    with main.branch("p").open() as p, main.branch("q").open() as q, main.branch("r").open() as r:
+        for side, number in ((p, 1), (q, 2)):
+            side["x"][0] = number
+            side.metadata["k"] = number
+            side.commit()
+        bases = [p.version.id, q.version.id]
+        last = _commit_with_last_id(r, bases)
+        for side, other in ((p, bases[1]), (q, bases[0])):
+            side.merge(other, on_conflict="ours")
+            side.merge(last)
+        with pytest.raises(ConflictError) as raised:
+            p.merge("q")
+    found = [(conflict.kind, conflict.ours, conflict.theirs) for conflict in raised.value.conflicts]
+    assert sorted(found) == [("cell", 1, 2), ("metadata", 1, 2)]
+
+
+def _commit_with_last_id(ds: cas.Dataset, others: list[str]) -> str:
+    """Changes row 1, with message after message, until the version's id is after those of the others."""
+    for number in range(1000):
+        ds["x"][1] = 9
+        if ds.commit(str(number)) > max(others):
+            return ds.version.id
+        ds.undo()
+    raise AssertionError(others)
