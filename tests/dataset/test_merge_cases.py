@@ -124,3 +124,15 @@ def _commit_with_last_id(ds: cas.Dataset, others: list[str]) -> str:
             return ds.version.id
         ds.undo()
     raise AssertionError(others)
+
+
+def test_conflicts_show_plain_values(main: cas.Dataset) -> None:
+    main.add_column("x", "int64")
+    main.append({"x": [1]})
+    main.commit()
+    with main.branch("side").open() as side:
+        for ds, number in ((main, 2), (side, 3)):
+            ds["x"][0] = number
+            ds.commit()
+        with pytest.raises(ConflictError, match=r"row 0, column 'x': base 1, ours 2, theirs 3\."):
+            main.merge("side")
