@@ -7,7 +7,9 @@ their names, and a row holds its values by the id of the column.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from bisect import bisect_left
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -96,8 +98,40 @@ class State:
 
     def content(self) -> tuple[Any, ...]:
         """What the hash of a tree is made of: names, types, metadata and values in order; no identities."""
-        columns = [(column.name, column.type, dict(column.metadata)) for column in self.columns]
-        return columns, [[row.cells[column.id] for column in self.columns] for row in self.rows], dict(self.metadata)
+        columns = [(column.name, column.type, sorted(column.metadata.items())) for column in self.columns]
+        rows = [[row.cells[column.id] for column in self.columns] for row in self.rows]
+        return columns, rows, sorted(self.metadata.items())
+
+
+# Rows that two tables share
+
+
+def longest_ascending(numbers: Sequence[int]) -> list[int]:
+    """The places of a longest ascending part of some numbers: of several, always the last place possible."""
+    smallest_ends: list[int] = []
+    lengths = []
+    for number in numbers:
+        length = bisect_left(smallest_ends, number)
+        smallest_ends[length : length + 1] = [number]
+        lengths.append(length + 1)
+    places: list[int] = []
+    for place in reversed(range(len(numbers))):
+        if lengths[place] == len(smallest_ends) - len(places):
+            places.insert(0, place)
+    return places
+
+
+def identical_rows(a: State, b: State) -> list[tuple[int, int]]:
+    """The numbers in a and b of all rows that both have, in the order of a."""
+    return [(number, b.numbers[row.id]) for number, row in enumerate(a.rows) if row.id in b.numbers]
+
+
+def paired_rows(a: State, b: State, always: Container[int] = ()) -> list[tuple[int, int]]:
+    """The numbers in a and b of rows that both have, in one order: as many as can be, ``always`` (ids) among them."""
+    both = identical_rows(a, b)
+    fixed = [pair for pair in both if a.rows[pair[0]].id in always]
+    fitting = [pair for pair in both if all((pair[0] < old) == (pair[1] < new) for old, new in fixed if old != pair[0])]
+    return [fitting[place] for place in longest_ascending([new for _, new in fitting])]
 
 
 @dataclass(frozen=True)
@@ -320,7 +354,7 @@ class _Merge:
 
         The other one keeps the name that it has on that side, and goes where that side does not have it.
         """
-        while True:
+        for _ in range(2 * len(names) + 1):
             clash = next((name for name in names.values() if list(names.values()).count(name) > 1), None)
             if clash is None:
                 return names
@@ -333,6 +367,7 @@ class _Merge:
                 names[loser.id] = side.columns_by_id[loser.id].name
             else:
                 del names[loser.id]
+        raise ConflictsError([])
 
     # Rows
 
@@ -344,27 +379,30 @@ class _Merge:
             for row in self.theirs.rows
             if row.id not in self.ours.rows_by_id and self.stays(self.theirs, self.ours, row.id)
         ]
-        places = self.places(self.ours, 0)
-        positions = self.places(self.theirs, 1)
-        ordered = [row.id for row in self.ours.rows]
-        for row in sorted(new, key=lambda row: positions[row]):
-            # Before the row of ours that is the next one by position; at the end where there is none.
-            later = [other for other in self.ours.rows if places[other.id] > positions[row]]
-            anchor = min(later, key=lambda other: places[other.id], default=None)
-            ordered.insert(ordered.index(anchor.id) if anchor else len(ordered), row)
-        return [row for row in ordered if row in kept or row in new]
+        literal = self.places()
+        # No row stands before one that it comes after in theirs.
+        places = dict(zip(new, itertools.accumulate((literal[row] for row in new), max), strict=True))
+        result = []
+        for number, row in enumerate(self.ours.rows):
+            result += [each for each in new if places[each] == number]
+            result += [row.id] if row.id in kept else []
+        return result + [each for each in new if places[each] == len(self.ours.rows)]
 
-    def places(self, side: State, rank: int) -> dict[int, tuple[int, int]]:
-        """The position of each row of a side: its number in base; of inserted ones that of the next row, before it."""
-        result = {}
-        following = len(self.base.rows)
-        for row in reversed(side.rows):
+    def places(self) -> dict[int, int]:
+        """For each row of theirs the number of the row of ours that it would stand before.
+
+        That is the next row of theirs that base has, where ours has it; else what follows the last row before that one
+        in base that ours has.
+        """
+        ends = [0]
+        for row in self.base.rows:
+            ends.append(self.ours.numbers[row.id] + 1 if row.id in self.ours.numbers else ends[-1])
+        places, place = {}, len(self.ours.rows)
+        for row in reversed(self.theirs.rows):
             if row.id in self.base.numbers:
-                following = self.base.numbers[row.id]
-                result[row.id] = (following, 2)
-            else:
-                result[row.id] = (following, rank)
-        return result
+                place = self.ours.numbers.get(row.id, ends[self.base.numbers[row.id]])
+            places[row.id] = place
+        return places
 
     def stays(self, side: State, other: State, row: int) -> bool:
         """Whether a row of a side stays: what the other one deleted does only if this one changed it."""

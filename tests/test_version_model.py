@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from merge_model import MISSING, Conflict, ConflictsError, three_way
+from merge_model import MISSING, Conflict, ConflictsError, longest_ascending, three_way
 from version_model import (
     Dataset,
     Handle,
@@ -15,7 +15,6 @@ from version_model import (
     best_common_ancestors,
     blame,
     diff,
-    longest_ascending,
 )
 
 from cas.types import Nullable, Text, as_type

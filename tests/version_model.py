@@ -10,20 +10,19 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from merge_model import (
     MISSING,
     Column,
-    ConflictsError,
     Resolve,
     Row,
-    Settling,
     State,
     Tokens,
     alike,
     merged,
-    merged_mapping,
+    paired_rows,
     same_and_named,
     tokens_of_merge,
 )
@@ -55,6 +54,19 @@ class Version:
 
     def __repr__(self) -> str:
         return f"<{self.id[:8]}>"
+
+    @cached_property
+    def row_maps(self) -> list[dict[int, int]]:
+        """For each parent the numbers there of rows by their numbers here, all in one order.
+
+        After a criss-cross not all can be; but those that no earlier parent has are among them.
+        """
+        result, known = [], set[int]()
+        for parent in self.parents:
+            only_there = parent.state.rows_by_id.keys() - known
+            result.append({new: old for old, new in paired_rows(parent.state, self.state, only_there)})
+            known |= parent.state.rows_by_id.keys()
+        return result
 
 
 EMPTY = Version("", (), State())
@@ -164,34 +176,10 @@ def paired_columns(a: Version, b: Version) -> list[tuple[Column, Column]]:
     return [(columns[of_b[column.id]], column) for column in b.state.columns if of_b[column.id] in columns]
 
 
-def longest_ascending(numbers: Sequence[int]) -> list[int]:
-    """The places of a longest ascending part of some numbers."""
-    best: list[list[int]] = []
-    for place, number in enumerate(numbers):
-        before = max(
-            (part for earlier, part in zip(numbers, best, strict=False) if earlier < number), key=len, default=[]
-        )
-        best.append([*before, place])
-    return max(best, key=len, default=[])
-
-
-def identical_rows(a: State, b: State) -> list[tuple[int, int]]:
-    """The numbers in a and b of all rows that both have, in the order of b."""
-    return [(a.numbers[row.id], number) for number, row in enumerate(b.rows) if row.id in a.numbers]
-
-
-def paired_rows(a: State, b: State) -> list[tuple[int, int]]:
-    """The numbers in a and b of rows that both have, in one order: as many as can be, one choice of several."""
-    both = identical_rows(a, b)
-    if all(one < other for (one, _), (other, _) in itertools.pairwise(both)):
-        return both
-    return [both[place] for place in longest_ascending([old for old, _ in both])]
-
-
-def diff(a: Version, b: Version, pairs: list[tuple[int, int]] | None = None) -> Diff:
-    """Returns what differs; ``pairs`` are the rows to be taken for one another, where there are several choices."""
+def diff(a: Version, b: Version) -> Diff:
+    """Returns what differs."""
     columns = paired_columns(a, b)
-    pairs = paired_rows(a.state, b.state) if pairs is None else pairs
+    pairs = paired_rows(a.state, b.state)
     ids_a, ids_b = {one.id for one, _ in columns}, {other.id for _, other in columns}
     return Diff(
         {column.name: column.type for column in b.state.columns if column.id not in ids_b},
@@ -232,13 +220,13 @@ def _updates(
 
 def blame(version: Version, column: str, row: int) -> Version:
     """The version that gave a cell its value."""
-    here, id_ = version.state.rows[row], version.state.named(column).id
-    for parent in version.parents:
-        there = parent.state.rows_by_id.get(here.id)
+    value, id_ = version.state.rows[row].cells[version.state.named(column).id], version.state.named(column).id
+    for parent, row_map in zip(version.parents, version.row_maps, strict=True):
+        number = row_map.get(row)
         for source in parent.state.columns:
             is_source = source.id == id_ or (id_, source.id) in version.joined
-            if is_source and there is not None and there.cells[source.id] == here.cells[id_]:
-                return blame(parent, source.name, parent.state.numbers[there.id])
+            if is_source and number is not None and parent.state.rows[number].cells[source.id] == value:
+                return blame(parent, source.name, number)
     return version
 
 
@@ -453,61 +441,53 @@ class Handle:
         ours = self.branch.now
         if theirs in ancestors(self.branch.head):
             return self.branch.head
-        if self.branch.head in ancestors(theirs):
-            live = self._live_after(theirs, resolve)
-            self.branch.move(theirs)
-            self.branch.live = live
-        else:
-            base = merge_base(self.branch.head, theirs)
-            merge = _merge_version(id_, base, ours, theirs, resolve)
+        if self.branch.head not in ancestors(theirs) or not self._fast_forward(theirs, resolve):
             parents = (self.branch.head, theirs)
-            self.dataset.enter(self.branch_name, id_, parents, merge.state, joined=merge.joined)
+            merge = _merge_version(id_, merge_base(*parents), ours, theirs, resolve)
+            state = dataclasses.replace(merge.state, uncertain_cells=frozenset(), uncertain_keys=frozenset())
+            self.dataset.enter(self.branch_name, id_, parents, state, joined=merge.joined)
         self.refresh()
         return self.base
 
-    def _live_after(self, theirs: Version, resolve: Resolve) -> dict[int | None, dict[str, Any]]:
-        """The live metadata after a fast-forward: what is not committed stays."""
-        head, now = self.branch.head, self.branch.now
-        tokens = tokens_of_merge(head.state, now.state, theirs.state, Identities([theirs]).same)
-        states = [version.state.relabelled(ids) for version, ids in zip((head, now, theirs), tokens, strict=True)]
-        settle = Settling(resolve)
-        names = {tokens[1][column.id]: column.name for column in now.state.columns}
-        live: dict[int | None, dict[str, Any]] = {None: merged_mapping(*states, None, None, settle)[0]}
-        for column in theirs.state.columns:
-            token = tokens[2][column.id]
-            live[column.id] = merged_mapping(*states, token, names.get(token, column.name), settle)[0]
-        if settle.open:
-            raise ConflictsError(settle.open)
-        return live
+    def _fast_forward(self, theirs: Version, resolve: Resolve) -> bool:
+        """Moves the branch to a later version; not where a column stays, for its metadata, that it does not have."""
+        state, _ = merge_states(self.branch.head, self.branch.now, theirs, resolve)
+        merged = {column.name: dict(column.metadata) for column in state.columns}
+        if merged.keys() != {column.name for column in theirs.state.columns}:
+            return False
+        self.branch.move(theirs)
+        self.branch.live = {None: dict(state.metadata)}
+        self.branch.live |= {column.id: merged[column.name] for column in theirs.state.columns}
+        return True
 
-    def revert_to(self, version: Version, id_: str = "", pairs: list[tuple[int, int]] | None = None) -> Version:
-        """Makes a version with the table of an earlier one; ``pairs`` are rows of the head and of it that are kept."""
+    def revert_to(self, version: Version, id_: str = "") -> Version:
+        """Makes a version with the table of an earlier one; refused where metadata would be lost."""
         self._check_nothing_staged()
         head = self.branch.head
         if version.state.content() != head.state.content():
-            pairs = paired_rows(head.state, version.state) if pairs is None else pairs
-            self.dataset.enter(
-                self.branch_name, id_, (head,), self._returned(version, {new: old for old, new in pairs})
-            )
+            if self.uncommitted_metadata:
+                raise StagedError
+            self.dataset.enter(self.branch_name, id_, (head,), self._returned(version))
         self.refresh()
         return self.base
 
-    def _returned(self, version: Version, kept: dict[int, int]) -> State:
+    def _returned(self, version: Version) -> State:
         """The table of a version, of which the head has some rows and columns and the others are new."""
-        head, table = self.branch.head, version.state
+        head, table = self.branch.head.state, version.state
         tokens = Tokens()
-        tokens.add(head.state)
-        tokens.add(table, *same_and_named(Identities([head, version]).same))
+        tokens.add(head)
+        tokens.add(table, *same_and_named(Identities([self.branch.head, version]).same))
         of_head, of_table = tokens.by_table
         known = {token: id_ for id_, token in of_head.items()}
-        ids = {column: known.get(token) or next(_ids) for column, token in of_table.items()}
-        table = table.relabelled(ids)
+        kept = {new: old for old, new in paired_rows(head, table)}
+        table = table.relabelled({column: known.get(token) or next(_ids) for column, token in of_table.items()})
         rows = [
-            Row(head.state.rows[kept[number]].id if number in kept else next(_ids), row.cells)
+            Row(head.rows[kept[number]].id if number in kept else next(_ids), row.cells)
             for number, row in enumerate(table.rows)
         ]
         columns = [
-            column if column.id in of_head else dataclasses.replace(column, default=MISSING) for column in table.columns
+            dataclasses.replace(column, default=head.columns_by_id.get(column.id, column).default)
+            for column in table.columns
         ]
         return dataclasses.replace(table, rows=tuple(rows), columns=tuple(columns))
 
