@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, overload
 
+import numpy as np
+
 from cas.codec.rows import Ints
 from cas.codec.values import decode_values, single_values
 from cas.errors import InvalidInputError
@@ -49,7 +51,9 @@ class Conflict:
 
     def __str__(self) -> str:
         where = self._place()
-        values = (f"{name} {value!r:.60}" for name, value in self._sides())
+        # A number of an array says its type, which is that of the column.
+        sides = ((name, value.item() if isinstance(value, np.generic) else value) for name, value in self._sides())
+        values = (f"{name} {value!r:.60}" for name, value in sides)
         return f"{where}: {', '.join(values)}"
 
     def _place(self) -> str:

@@ -84,14 +84,21 @@ class Merge:
     metadata: dict[str | None, Encoded]
     uncertain_keys: set[tuple[str | None, str]]
 
-    def uncertain(self) -> Uncertain:
-        """Returns what conflicted, by the names and rows of the merge."""
+    def uncertain(self, before: Uncertain) -> Uncertain:
+        """Returns what conflicted, and what was uncertain in ours before, by the names and rows of the merge."""
         cells: dict[str, Ints] = {}
+        keys = {key for key in before.keys if key[0] is None} | self.uncertain_keys
         for column, found in self.columns:
-            rows = self.woven.from_ours.map(found.uncertain), self.woven.from_theirs.map(found.uncertain_theirs)
-            both = ascending(np.concatenate(rows))
-            cells[column.name] = both[both >= 0]
-        return Uncertain(cells, self.uncertain_keys)
+            of_ours = None if column.ours is None else column.ours.name
+            parts = (
+                self.woven.from_ours.map(found.uncertain),
+                self.woven.from_theirs.map(found.uncertain_theirs),
+                self.woven.from_ours.map(before.cells.get(of_ours or "", _NO_ROWS)),
+            )
+            rows = ascending(np.concatenate(parts))
+            cells[column.name] = rows[rows >= 0]
+            keys |= {(column.name, key) for name, key in before.keys if name is not None and name == of_ours}
+        return Uncertain(cells, keys)
 
 
 def merge_states(three: Three, nodes: Nodes, chooser: Chooser) -> Merge:
@@ -111,6 +118,7 @@ class _Merger:
         self._ours_to_base = three.base_to_ours.rows.inverse()
         self._theirs_to_base = three.base_to_theirs.rows.inverse()
         self._theirs_to_ours = three.ours_to_theirs.rows.inverse()
+        self._names_in_ours = three.ours_to_theirs.inverse().columns
         self._known: dict[tuple[str, bool], Ints] = {}
         self._uncertain_keys: set[tuple[str | None, str]] = set()
 
@@ -240,7 +248,8 @@ class _Merger:
         before = (self._ours_to_base if ours else self._theirs_to_base).map(rows)
         columns = (base, side, None) if ours else (base, None, side)
         numbers = (before, rows, nowhere) if ours else (before, nowhere, rows)
-        return self._chooser.cells(CellConflicts(ROW, side.name, self._nodes, columns, numbers))
+        shown = side.name if ours else self._names_in_ours.get(side.name, side.name)
+        return self._chooser.cells(CellConflicts(ROW, shown, self._nodes, columns, numbers))
 
     def _drops(self, choices: CellChoices, *, ours: bool) -> Any:
         """Which of the rows go: a function says so by MISSING, which is also the value of the side that deleted it."""
