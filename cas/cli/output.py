@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -104,7 +105,8 @@ def console() -> Console:
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
     """Prints rows of text under headings; the columns named in ``right`` are aligned to the right.
 
-    Control characters are shown as escapes. A line that is wider than the terminal runs on: nothing is cut off.
+    Control characters are shown as escapes. A line that is wider than the terminal runs on: nothing is cut off, and no
+    line ends in spaces.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
@@ -113,7 +115,15 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right
         table.add_row(*(Text(printable(cell)) for cell in row))
     screen = console()
     screen.width = _ANY_WIDTH
-    screen.print(table)
+    lines = screen.render_lines(table, pad=False)
+    screen.print(Segments([segment for line in lines for segment in (*_without_end(line), Segment.line())]), end="")
+
+
+def _without_end(line: list[Segment]) -> list[Segment]:
+    """A line without the spaces at its end, which would begin another one on a narrow terminal."""
+    while line and not line[-1].text.strip():
+        line.pop()
+    return [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)] if line else line
 
 
 def _counted(what: str, done: int, total: int) -> str:
