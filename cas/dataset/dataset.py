@@ -10,6 +10,7 @@ from typing import Any
 from cas.codec import cbor
 from cas.dataset import moves
 from cas.dataset.abandoned import Holder, keep, keep_left, warn_of_others, watch
+from cas.dataset.background import plan_flush
 from cas.dataset.branches import Branch, Branches
 from cas.dataset.draft import Draft
 from cas.dataset.future import Future
@@ -77,6 +78,9 @@ class Dataset(Staging):
         with self._lock:
             self._check_open()
             return self._holder.draft
+
+    def _plan_flush(self, at: float) -> None:
+        plan_flush(self, at)
 
     # What there is
 
@@ -314,7 +318,11 @@ class Dataset(Staging):
     # Uncommitted changes that were kept
 
     def flush(self, details: Mapping[str, Any] | None = None) -> None:
-        """Writes staged changes durably without committing; after a crash they can be recovered."""
+        """Writes staged changes durably without committing; after a crash they can be recovered.
+
+        It happens by itself with each 64 MiB, and 10 seconds after a change. With ``details``, values that tell the
+        program where it was, it does not from there on: what is kept stays what they tell of, up to the next flush.
+        """
         with self._editing() as draft:
             draft.flush(_checked_details(details))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cas.codec import cbor
-from cas.errors import CorruptedError
+from cas.errors import CorruptedError, SessionNotFoundError
 from cas.history.records import NO_DEFAULTS, Payload, payload_from, payload_record
 from cas.repo.metadata import Origin
 from cas.store.contract import SESSIONS, Transaction, View
@@ -75,6 +75,26 @@ def put_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) 
 def remove_session(txn: Transaction, dataset: bytes, id_: bytes) -> None:
     """Ends a session."""
     txn.remove(SESSIONS, dataset + id_)
+
+
+def claim_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) -> None:
+    """Enters a session as one of this process, so that nobody else takes it.
+
+    Raises ``SessionNotFoundError`` where it is not any more what was read.
+    """
+    found = read_sessions(txn, dataset).get(id_)
+    if found is None or (found.updated, found.pid) != (session.updated, session.pid):
+        raise SessionNotFoundError(
+            "the uncommitted changes were taken, changed or dropped by somebody else meanwhile", name=id_
+        )
+    put_session(txn, dataset, id_, dataclasses.replace(session, pid=os.getpid(), host=platform.node()))
+
+
+def release_session(txn: Transaction, dataset: bytes, id_: bytes) -> None:
+    """Enters a session, if it is there, as one that no process holds."""
+    session = read_sessions(txn, dataset).get(id_)
+    if session is not None:
+        put_session(txn, dataset, id_, dataclasses.replace(session, pid=NOBODY))
 
 
 def read_sessions(view: View, dataset: bytes) -> dict[bytes, Session]:

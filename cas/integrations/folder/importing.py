@@ -96,7 +96,8 @@ def import_folder(
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise InvalidInputError(f"{path} is not a folder; expected one with images in it")
-    return _Import(path, dataset, report, rehash, jobs or min(8, 2 * (os.cpu_count() or 2))).run(message, author)
+    with dataset._draft.kept_by_owner():
+        return _Import(path, dataset, report, rehash, jobs or min(8, 2 * (os.cpu_count() or 2))).run(message, author)
 
 
 class _Import:
