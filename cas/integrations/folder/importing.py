@@ -164,7 +164,7 @@ class _Import:
                 self._drop(id_)
                 continue
             try:
-                self._dataset._adopt(id_)
+                draft.adopt(id_, session)
                 self._resumed = True
                 return StreamRef.from_record(state["fingerprints"], "session")
             except (CorruptedError, KeyError, TypeError):
