@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Final
+import warnings
+from typing import Final, TextIO
 
 import click
 
@@ -36,6 +37,7 @@ COMMANDS: Final = {
     "merge": "Merge a version into a branch, row by row.",
     "revert": "Give a branch the content of an earlier version again.",
     "undo": "Take a branch back to where it was before its last move.",
+    "recover": "List, commit or drop what was left uncommitted.",
     "stats": "Count rows, bytes and what deduplication saves.",
     "du": "Count what deleting branches and tags would free.",
     "duplicates": "List groups of identical rows.",
@@ -96,8 +98,20 @@ def cli() -> None:
     """
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    click.echo(f"cas: {message}", err=True)
+
+
 def run() -> None:
-    """Runs the command line; errors become one line and an exit code."""
+    """Runs the command line; errors become one line and an exit code, warnings one line."""
+    warnings.showwarning = _show_warning
     try:
         # Not cli.main, which keeps interruptions and broken pipes to itself.
         with cli.make_context("cas", sys.argv[1:]) as context:

@@ -118,11 +118,13 @@ class StreamState:
     def settle(self, writer: BlobWriter) -> StreamRef:
         """Turns staged edits into a tree, handing its blobs to the writer, and returns it."""
         if self._pieces.edited:
-            ref = edit_stream(self.reader, list(self._pieces), writer)
-            self.reader = StreamReader(self._nodes, ref, self.layout)
-            self._pieces = Pieces(ref.rows)
-            self.staged_bytes = 0
+            self._replace(edit_stream(self.reader, list(self._pieces), writer))
         return self.reader.ref
+
+    def _replace(self, ref: StreamRef) -> None:
+        self.reader = StreamReader(self._nodes, ref, self.layout)
+        self._pieces = Pieces(ref.rows)
+        self.staged_bytes = 0
 
 
 class ColumnState:

@@ -96,7 +96,8 @@ def import_folder(
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise InvalidInputError(f"{path} is not a folder; expected one with images in it")
-    return _Import(path, dataset, report, rehash, jobs or min(8, 2 * (os.cpu_count() or 2))).run(message, author)
+    with dataset._draft.kept_by_owner():
+        return _Import(path, dataset, report, rehash, jobs or min(8, 2 * (os.cpu_count() or 2))).run(message, author)
 
 
 class _Import:
@@ -163,7 +164,7 @@ class _Import:
                 self._drop(id_)
                 continue
             try:
-                self._dataset._adopt(id_)
+                draft.adopt(id_, session)
                 self._resumed = True
                 return StreamRef.from_record(state["fingerprints"], "session")
             except (CorruptedError, KeyError, TypeError):
