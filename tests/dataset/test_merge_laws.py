@@ -18,7 +18,7 @@ from cas.errors import ConflictError
 from cas.types import Array, Nullable
 
 TYPES = {"a": "int64", "b": Nullable("text"), "c": Array("uint8", (2,))}
-EXAMPLES = 25
+EXAMPLES = 16
 
 counts = st.sampled_from([4, 7, 0, 300])
 Rows = list[dict[str, Any]]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from version_programs import Calls, Program, edits, steps, types
 
-EXAMPLES = 40
+EXAMPLES = 32
 
 
 class VersionMachine(RuleBasedStateMachine):
