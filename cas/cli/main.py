@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "leaks": "List rows that stand in another dataset or split too.",
     "checkout": "Write the images of a version to a folder, bit for bit.",
     "gc": "Remove what no branch, tag or recent move leads to.",
+    "fsck": "Check every stored byte, and repair from another store.",
     "cat-file": "Print a stored blob by its hash.",
 }
 

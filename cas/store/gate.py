@@ -173,7 +173,7 @@ class BlobWriter:
         """Takes chunks of a stream and returns their hashes, of shape (chunks, 32)."""
         hashes: list[bytes] = []
         for batch in _batches(payloads):
-            keys = _map(hash_chunk, batch)
+            keys = map_in_pool(hash_chunk, batch)
             hashes += keys
             fresh = {key: payload for key, payload in zip(keys, batch, strict=True) if key not in self.held}
             self._add_missing(fresh, layout)
@@ -191,7 +191,7 @@ class BlobWriter:
         def encode(key: bytes) -> Bytes:
             return compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=layout.compress)
 
-        for key, blob in zip(missing, _map(encode, missing), strict=True):
+        for key, blob in zip(missing, map_in_pool(encode, missing), strict=True):
             self._hold(key, blob)
 
     def _keep_lease(self) -> None:
@@ -247,8 +247,8 @@ def _batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
         yield payloads[begin:]
 
 
-def _map(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Maps in the pool, many items a task; a short list is not worth handing over."""
+def map_in_pool(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Maps in the process's thread pool, many items a task; a short list is not worth handing over."""
     if len(items) < 2 * _ITEMS_PER_TASK:
         return [function(item) for item in items]
 
