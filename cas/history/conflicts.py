@@ -12,11 +12,12 @@ import numpy as np
 
 from cas.codec.rows import Ints
 from cas.codec.values import decode_values, single_values
-from cas.errors import InvalidInputError
+from cas.errors import InvalidInputError, UnsupportedError
 from cas.history.missing import MISSING
 from cas.history.records import ColumnRecord
 from cas.tree.node import Nodes
 from cas.tree.stream import StreamReader
+from cas.types import DATA
 
 CELL: Final = "cell"
 ROW: Final = "row"
@@ -131,12 +132,18 @@ class Conflicts(Sequence[Conflict]):
 
 
 def read_cell(nodes: Nodes, column: ColumnRecord | None, row: int) -> Any:
-    """Returns the value of a row of a column, ``MISSING`` where there is neither."""
+    """Returns the value of a row of a column, ``MISSING`` where there is neither.
+
+    What does not decode, such as a broken image, or one where the package for images is missing, is its stored bytes.
+    """
     if column is None or row < 0:
         return MISSING
     layouts = column.type.layouts()
     streams = {name: StreamReader(nodes, ref, layouts[name]).read(row, row + 1) for name, ref in column.streams.items()}
-    return single_values(column.type, decode_values(column.type, streams))[0]
+    try:
+        return single_values(column.type, decode_values(column.type, streams))[0]
+    except (InvalidInputError, UnsupportedError):
+        return streams[DATA].row(0).tobytes()
 
 
 OnConflict = str | Callable[[Conflict], Any]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pictures import png
 
 import cas
 from cas.errors import ConflictError
@@ -136,3 +137,22 @@ def test_conflicts_show_plain_values(main: cas.Dataset) -> None:
             ds.commit()
         with pytest.raises(ConflictError, match=r"row 0, column 'x': base 1, ours 2, theirs 3\."):
             main.merge("side")
+
+
+def test_images_that_do_not_decode_are_in_conflict_as_their_bytes(tmp_path: Path) -> None:
+    whole = png(1)
+    ours, theirs = (whole[:-30] + bytes([byte]) * 8 + whole[-22:] for byte in (1, 2))
+    with cas.create(tmp_path / "pictures", schema={"photo": "image"}) as ds:
+        ds.append({"photo": [whole]})
+        ds.commit("one")
+        with ds.branch("fixes").open() as fixes:
+            fixes["photo"][0] = theirs
+            fixes.commit("broken")
+        ds["photo"][0] = ours
+        ds.commit("broken otherwise")
+        with pytest.raises(ConflictError) as caught:
+            ds.merge("fixes")
+        (conflict,) = caught.value.conflicts
+        assert (conflict.ours, conflict.theirs) == (ours, theirs)
+        ds.merge("fixes", on_conflict="theirs")
+        assert ds["photo"].bytes(0) == theirs
