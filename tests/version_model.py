@@ -282,7 +282,8 @@ class Dataset:
         self.branches[name].take_metadata(version.state)
 
     def enter(self, branch: str, id_: str, parents: tuple[Version, ...], state: State, **more: Any) -> Version:
-        """Makes a version and moves a branch to it."""
+        """Makes a version and moves a branch to it; what was uncertain is settled."""
+        state = dataclasses.replace(state, uncertain_cells=frozenset(), uncertain_keys=frozenset())
         version = Version(id_ or f"{len(self.versions):04}", parents, state, **more)
         self.versions.append(version)
         self.branches[branch].move(version)
@@ -444,8 +445,7 @@ class Handle:
         if self.branch.head not in ancestors(theirs) or not self._fast_forward(theirs, resolve):
             parents = (self.branch.head, theirs)
             merge = _merge_version(id_, merge_base(*parents), ours, theirs, resolve)
-            state = dataclasses.replace(merge.state, uncertain_cells=frozenset(), uncertain_keys=frozenset())
-            self.dataset.enter(self.branch_name, id_, parents, state, joined=merge.joined)
+            self.dataset.enter(self.branch_name, id_, parents, merge.state, joined=merge.joined)
         self.refresh()
         return self.base
 
