@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cas.hashing import hash_chunk
 from cas.store.contract import CACHE, REFS, STORE, TABLES, VERSIONS, Store, Transaction, View
 from cas.store.lmdb import create_files
-from cas.store.segments import SEGMENT_BYTES
 from cas.store.memory import MemoryStore
+from cas.store.segments import SEGMENT_BYTES
 
 Make = Callable[[], Store]
 
