@@ -20,7 +20,7 @@ class RawStore:
 
     @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[Callable[[str], tuple[Any, Any]]]:
-        with lmdb.open(str(self.path), max_dbs=16, map_size=1 << 30, create=False, lib_version=0) as env:
+        with lmdb.open(str(self.path), max_dbs=16, map_size=1 << 30, create=False, lib_version=0, sync=False) as env:
             names = ("index", "segments", "versions", "datasets", "refs", "metadata", "reflog", "sessions", "cache")
             databases = {name: env.open_db(name.encode(), create=False) for name in (*names, "store")}
             with env.begin(write=write) as txn:
@@ -31,6 +31,14 @@ class RawStore:
         with self._transaction(write=False) as open_:
             txn, database = open_(table)
             return dict(txn.cursor(database).iternext())
+
+    def get(self, table: str, key: bytes) -> bytes:
+        """The value of a row, which must be there."""
+        with self._transaction(write=False) as open_:
+            txn, database = open_(table)
+            value = txn.get(key, db=database)
+            assert value is not None
+            return bytes(value)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Sets a row."""
@@ -46,17 +54,17 @@ class RawStore:
 
     def change(self, table: str, key: bytes, change: Callable[[bytes], bytes]) -> None:
         """Changes the value of a row."""
-        self.put(table, key, change(self.rows(table)[key]))
+        self.put(table, key, change(self.get(table, key)))
 
     def blob(self, hash_: bytes) -> bytes:
         """The bytes at rest."""
-        at, length = PLACE.unpack(self.rows("index")[hash_])
-        segment = self.rows("segments")[SEGMENT_KEY.pack(at >> OFFSET_BITS)]
+        at, length = PLACE.unpack(self.get("index", hash_))
+        segment = self.get("segments", SEGMENT_KEY.pack(at >> OFFSET_BITS))
         return segment[at & OFFSET_MASK :][:length]
 
     def flip(self, hash_: bytes, byte: int = -1, bit: int = 0) -> None:
         """Flips a bit of a blob at rest, of its last byte where none is said."""
-        at, length = PLACE.unpack(self.rows("index")[hash_])
+        at, length = PLACE.unpack(self.get("index", hash_))
         offset = (at & OFFSET_MASK) + byte % length
 
         def flipped(segment: bytes) -> bytes:
@@ -66,6 +74,6 @@ class RawStore:
 
     def swap(self, one: bytes, other: bytes) -> None:
         """Lets two hashes lead to each other's blob."""
-        index = self.rows("index")
-        self.put("index", one, index[other])
-        self.put("index", other, index[one])
+        places = self.get("index", one), self.get("index", other)
+        self.put("index", one, places[1])
+        self.put("index", other, places[0])

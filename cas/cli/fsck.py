@@ -35,8 +35,8 @@ def command(url: str, quick: bool, restart: bool, source: str | None, quiet: boo
     warnings are harmless, such as a damaged blob that nothing leads to, and the exit code stays 0.
 
     A check that was interrupted goes on where it was: what it had read is not read again, so damage that came later
-    to that part is not seen; --restart reads all. With --repair-from the exit code tells what is left. Commands that
-    write go on meanwhile, but for "cas gc" and "cas gc --compact".
+    to that part is not seen; --restart reads all. With --repair-from the exit code tells what is left. Others
+    may read and write meanwhile; "cas gc" is refused while versions and trees are followed.
     """
     try:
         found = _checked(url, quick, restart, source, quiet)

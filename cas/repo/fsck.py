@@ -99,6 +99,8 @@ class Fsck:
         notes = Notes(self._store)
         for hash_, message in self._scan.damaged.items():
             notes.blob(hash_, DAMAGED, message)
+        if self._scan.unlisted:
+            notes.tables.append(Finding(ERROR, DAMAGED, f"{self._scan.unlisted:,} more blobs are damaged"))
         tables = TableCheck(view, notes)
         versions = VersionCheck(repository, notes, self._report, contents=not self._quick)
         versions.check([head.version for head in tables.heads], tables.clock, view)

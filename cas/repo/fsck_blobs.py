@@ -27,7 +27,8 @@ class BlobScan:
     """A pass over all blobs, which goes on where one before was interrupted.
 
     Where it stands is noted in the table ``cache`` after each 4 GiB, and when it is interrupted; where nothing can be
-    written it is not. Memory: some 32 MiB, and the hashes of damaged blobs, of which 65,536 are listed.
+    written it is not. Memory: some 32 MiB, and the hashes of damaged blobs, of which 65,536 are listed, and the others
+    counted in ``unlisted``.
     """
 
     def __init__(self, store: Store, report: Report) -> None:
@@ -35,6 +36,7 @@ class BlobScan:
         self._report = report
         self._after = b""
         self.damaged: dict[bytes, str] = {}
+        self.unlisted = 0
         self.blobs = 0
         self.stored_bytes = 0
 
@@ -88,6 +90,8 @@ class BlobScan:
         for hash_, message in messages:
             if message and len(self.damaged) < _MOST_DAMAGED:
                 self.damaged[hash_] = message
+            elif message:
+                self.unlisted += 1
         self.blobs += count
         self.stored_bytes += size
         self._after = hashes[-1]
@@ -99,6 +103,7 @@ class BlobScan:
             "blobs": self.blobs,
             "stored_bytes": self.stored_bytes,
             "damaged": list(self.damaged),
+            "unlisted": self.unlisted,
         }
         self._write(lambda txn: txn.put(CACHE, _KEY, cbor.encode(record)))
 
@@ -118,10 +123,11 @@ class BlobScan:
                     "blobs": int(blobs),
                     "stored_bytes": int(stored_bytes),
                     "damaged": [*damaged],
+                    "unlisted": int(unlisted),
                 } if all(isinstance(hash_, bytes) for hash_ in damaged):
                     if damaged:
                         self._read_batch(sorted(damaged))
-                    self._after, self.blobs, self.stored_bytes = after, blobs, stored_bytes
+                    self._after, self.blobs, self.stored_bytes, self.unlisted = after, blobs, stored_bytes, unlisted
 
     def _forget(self) -> None:
         with self._store.read() as view:

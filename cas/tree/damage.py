@@ -50,7 +50,7 @@ class DamageFinder:
         return {hash_: runs for hash_, runs in found.items() if runs}
 
     def _hits(self, ref: StreamRef, pieces: bool, start: int, stop: int) -> Iterator[Hit]:
-        if ref.root is None or start >= stop:
+        if ref.root is None or start >= stop or ref.root in self._clean:
             return
         try:
             root = None if ref.root in self._bad else TreeReader(self._nodes, ref).root()
@@ -58,7 +58,7 @@ class DamageFinder:
             root = None
         if root is None:
             yield ref.root, 0, ref.rows
-        elif ref.root not in self._clean:
+        else:
             for hash_, first, end in self._below(ref.root, root, 0, start, stop):
                 yield hash_, first, end + (pieces and end < ref.rows and self._takes_next(ref, hash_, end))
 

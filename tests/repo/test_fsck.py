@@ -68,7 +68,7 @@ def build(lake: Path) -> None:
     rng = np.random.default_rng(3)
     cas.init(lake)
     with cas.create(lake / "a", COLUMNS) as ds:
-        ds.append(rows(rng, 6000))
+        ds.append(rows(rng, 1800))
         ds.append({"n": [1], "blob": [rng.bytes(600_000)], "text": ["large"], "wide": [np.zeros(1024, np.float32)]})
         ds.metadata["notes"] = "n" * 3000
         ds["n"].metadata["unit"] = "m"
@@ -256,7 +256,7 @@ def test_a_chunk_is_told_with_its_rows(lake: Path, column: str, how: str) -> Non
     place = finding.places[0]
     assert (place.dataset, place.ref) == ("a", "branch main")
     assert place.version == with_repository(lake, head_of).hex()
-    assert place.count == len(place.others) + 1 >= 4
+    assert place.count == len(place.others) + 1 >= (1 if column == "n" else 4)
 
 
 def test_a_piece_takes_its_row(lake: Path) -> None:
@@ -775,7 +775,7 @@ def damage_at_random(raw: RawStore, dice: random.Random) -> None:
             raw.change(table, key, lambda value: value[: dice.randrange(len(value))])
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(50))
 def test_errors_are_found_where_reading_is_not_as_before(sound: tuple[Path, Any], tmp_path: Path, seed: int) -> None:
     original, expected = sound
     lake = tmp_path / "lake"
@@ -877,6 +877,25 @@ def test_an_interrupted_check_goes_on(lake: Path, monkeypatch: pytest.MonkeyPatc
     assert next(done for what, done in told if what == "Blobs read:") == seen[-1] + 16
     assert found == expected
     assert RawStore(lake).rows("cache") == {}
+
+
+def test_more_damage_than_is_listed_is_counted(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cas.repo.fsck_blobs._BATCH_HASHES", 16)
+    monkeypatch.setattr("cas.repo.fsck_blobs._MOST_DAMAGED", 3)
+    chunks = sorted({hash_ for hash_, _, _ in chunks_of(lake, "blob")})[:5]
+    for hash_ in chunks:
+        RawStore(lake).flip(hash_)
+    last = sorted(RawStore(lake).rows("index")).index(chunks[-1])
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done > last:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fsck(lake, report=interrupt)
+    found = fsck(lake).findings
+    assert {each.blob for each in found} == {None, *(hash_.hex() for hash_ in chunks[:3])}
+    assert "2 more blobs are damaged" in [each.message for each in found]
 
 
 def test_a_check_that_begins_anew_reads_all(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
