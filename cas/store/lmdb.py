@@ -45,6 +45,7 @@ def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> L
             raise StoreExistsError(
                 f"{path} exists already and is not an empty directory; choose another path", name=str(path)
             )
+        made = [path, *(above for above in path.parents if not above.exists())]
         path.mkdir(parents=True, exist_ok=True)
         (path / "data.mdb").touch()
         marker.write_bytes(b"")
@@ -61,7 +62,8 @@ def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> L
         file.write(MARKER_TEXT)
         file.flush()
         os.fsync(file.fileno())
-    for directory in (path, path.parent):
+    # Each holds the name of the one before it.
+    for directory in (*made, made[-1].parent):
         sync_directory(directory)
     return store
 
