@@ -17,6 +17,7 @@ from cas.hashing import Bytes
 from cas.store import environment
 from cas.store.contract import STORE, T
 from cas.store.environment import INDEX, SEGMENTS, Environment
+from cas.store.tables import Table, seal
 
 MARKER: Final = "cas-store"
 MARKER_TEXT: Final = b"cas store, format 1\n"
@@ -213,26 +214,13 @@ class LmdbView:
         return blob
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        value = self._txn.get(key, db=self._shared.databases[table])
-        return None if value is None else bytes(value)
+        return self._table(table).get(key)
 
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        with self._txn.cursor(self._shared.databases[table]) as cursor:
-            if not (_seek_last(cursor, prefix) if reverse else cursor.set_range(prefix)):
-                return
-            for key, value in cursor.iterprev() if reverse else cursor.iternext():
-                if bytes(key[: len(prefix)]) != prefix:
-                    return
-                yield bytes(key), bytes(value)
+        return self._table(table).scan(prefix, reverse=reverse)
 
-
-def _seek_last(cursor: Any, prefix: bytes) -> bool:
-    """Moves the cursor to the last key that begins with the prefix, or is before it."""
-    # The least key after all of them: the prefix without its 0xFF bytes at the end, the last byte one up.
-    stem = prefix.rstrip(b"\xff")
-    if stem and cursor.set_range(stem[:-1] + bytes([stem[-1] + 1])):
-        return bool(cursor.prev())
-    return bool(cursor.last())
+    def _table(self, name: str) -> Table:
+        return Table(self._txn, self._shared.databases[name], name)
 
 
 class LmdbTransaction(LmdbView):
@@ -273,7 +261,7 @@ class LmdbTransaction(LmdbView):
         self._txn.put(_SEGMENT_KEY.pack(number), value or b"\0", append=True, db=self._shared.databases[SEGMENTS])
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
-        self._txn.put(key, value, db=self._shared.databases[table])
+        self._txn.put(key, seal(table, key, value), db=self._shared.databases[table])
 
     def remove(self, table: str, key: bytes) -> None:
         self._txn.delete(key, db=self._shared.databases[table])
@@ -281,6 +269,8 @@ class LmdbTransaction(LmdbView):
     def timestamp(self) -> int:
         if self._now is None:
             stored = self.get(STORE, b"clock")
+            if stored is not None and len(stored) != _CLOCK.size:
+                raise CorruptedError(f"the clock of the store {self._shared.path} is damaged", blob="clock")
             last = _CLOCK.unpack(stored)[0] if stored else 0
             self._now = max(_file_system_time(self._shared.path / MARKER), last + 1)
             self.put(STORE, b"clock", _CLOCK.pack(self._now))
