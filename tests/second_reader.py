@@ -370,13 +370,20 @@ class Store:
     def _get(self, database: str, key: bytes, start: int = 0, stop: int | None = None) -> bytes:
         value = self._transaction.get(key, db=self._database(database))
         _require(value is not None, f"no {key!r} in {database}")
-        return bytes(value[start:stop])
+        value = bytes(value[start:stop])
+        return value if database in ("segments", "index") else self._unsealed(database, key, value)
+
+    def _unsealed(self, database: str, key: bytes, stored: bytes) -> bytes:
+        value, seal = stored[:-8], stored[-8:]
+        _require(hash_of("chunk", b"\0".join((database.encode(), key, value)))[:8] == seal, f"seal in {database}")
+        return value
 
     def _scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         with self._transaction.cursor(self._database(database)) as cursor:
             found = cursor.set_range(prefix)
             while found and bytes(cursor.key()).startswith(prefix):
-                yield bytes(cursor.key())[len(prefix) :], bytes(cursor.value())
+                key = bytes(cursor.key())
+                yield key[len(prefix) :], self._unsealed(database, key, bytes(cursor.value()))
                 found = cursor.next()
 
     def blob(self, digest: bytes) -> bytes:

@@ -24,6 +24,8 @@ _MAX_READERS: Final = 1024
 _FORK_SECONDS: Final = 10.0
 _FIRST_MAP_BYTES: Final = 1 << 40
 _LEAST_MAP_BYTES: Final = 1 << 26
+_LEAST_HOLE_BYTES: Final = 1 << 18
+_HOLE_BYTES: Final = 1 << 20
 
 
 @contextmanager
@@ -68,6 +70,7 @@ class Environment:
         self.databases: dict[str, Any] = {}
         try:
             with mapped_errors(path):
+                self._page_bytes = int(self._env.stat()["psize"])
                 self.complete()
                 if not self.read_only:
                     self._env.reader_check()
@@ -78,30 +81,39 @@ class Environment:
             raise
 
     def complete(self) -> None:
-        """Makes the file as long as the pages in use, since reading the map beyond its end would kill the process.
+        """Makes the file longer than the pages in use, since reading the map beyond its end would kill the process.
 
         LMDB does not write pages at the end that a transaction took and gave back: they are added, as a hole. In a file
-        that was cut off the hole stands for what is lost; LMDB's checks and the hashes of the blobs find it.
+        that was cut off the hole stands for what is lost; LMDB's checks and the hashes of the blobs find it. Behind the
+        pages stays a hole that the 16 bits of an offset or length in a page do not reach across, if they are damaged.
         """
-        if self._missing_bytes() <= 0:
-            return
         if self.read_only:
-            raise CorruptedError(
-                f"the database in {self.path} is cut off: {self._missing_bytes()} bytes of what is in use are missing; "
-                f"restore it from a copy",
-                blob=str(self.path / "data.mdb"),
-            )
+            if self._missing_bytes() > 0:
+                raise CorruptedError(
+                    f"the database in {self.path} is cut off: {self._missing_bytes()} bytes of what is in use are "
+                    f"missing; restore it from a copy",
+                    blob=str(self.path / "data.mdb"),
+                )
+            return
+        if self._missing_bytes() <= -_LEAST_HOLE_BYTES:
+            return
         # Within a transaction no other process makes the file longer meanwhile.
-        with self._env.begin(write=True) as txn:
-            missing = self._missing_bytes()
+        with self.transaction(write=True) as txn:
+            missing = self._missing_bytes() + _HOLE_BYTES
             if missing > 0:
-                file = self.path / "data.mdb"
-                os.truncate(file, os.stat(file).st_size + missing)
+                self._lengthen(missing)
             txn.abort()
+
+    def _lengthen(self, size_bytes: int) -> None:
+        file = self.path / "data.mdb"
+        try:
+            os.truncate(file, os.stat(file).st_size + size_bytes)
+        except OSError as error:
+            raise StoreError(f"{file} cannot be made {size_bytes} bytes longer: {error.strerror}") from error
 
     def _missing_bytes(self) -> int:
         pages = int(self._env.info()["last_pgno"]) + 1
-        return pages * int(self._env.stat()["psize"]) - os.stat(self.path / "data.mdb").st_size
+        return pages * self._page_bytes - os.stat(self.path / "data.mdb").st_size
 
     def _database(self, name: bytes) -> Any:
         try:
@@ -116,28 +128,37 @@ class Environment:
             return self._env.open_db(name, create=True)
 
     def _open(self) -> lmdb.Environment:
-        # Without a lock file that can be written, reading is safe on media that nobody writes to.
-        lock = not self.read_only or os.access(self.path / "lock.mdb", os.W_OK)
         size = _FIRST_MAP_BYTES
         while True:
             try:
                 with mapped_errors(self.path):
-                    return lmdb.open(
-                        str(self.path),
-                        map_size=size,
-                        max_dbs=len(_DATABASES),
-                        max_readers=_MAX_READERS,
-                        readonly=self.read_only,
-                        lock=lock,
-                        create=False,
-                        readahead=False,
-                        lib_version=0,
-                    )
-            except (StoreError, lmdb.MapFullError) as error:
+                    return self._open_with(size)
+            except lmdb.MapResizedError as error:
+                raise CorruptedError(
+                    f"the database in {self.path} claims to be larger than {size} bytes, which are all that can be "
+                    f"mapped; it is damaged, or this process needs more address space (ulimit -v)",
+                    blob=str(self.path),
+                ) from error
+            except StoreError as error:
                 code = getattr(error.__cause__, "code", 0)
                 if code not in (errno.ENOMEM, errno.EINVAL, errno.EFBIG) or size <= _LEAST_MAP_BYTES:
                     raise
                 size //= 2
+
+    def _open_with(self, map_bytes: int) -> lmdb.Environment:
+        # Without a lock file that can be written, reading is safe on media that nobody writes to.
+        lock = not self.read_only or os.access(self.path / "lock.mdb", os.W_OK)
+        return lmdb.open(
+            str(self.path),
+            map_size=map_bytes,
+            max_dbs=len(_DATABASES),
+            max_readers=_MAX_READERS,
+            readonly=self.read_only,
+            lock=lock,
+            create=False,
+            readahead=False,
+            lib_version=0,
+        )
 
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[lmdb.Transaction[Any]]:
@@ -186,7 +207,7 @@ class Environment:
 
     def _adopt(self) -> None:
         """Takes over the map size that another process has set."""
-        with self._idle:
+        with self._idle, mapped_errors(self.path):
             self._idle.wait_for(lambda: not self._active)
             self._env.set_mapsize(0)
 

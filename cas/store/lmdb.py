@@ -20,6 +20,7 @@ from cas.store.contract import STORE, Lease, T
 from cas.store.environment import INDEX, SEGMENTS, Environment
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
 from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, SEGMENT_KEY, Report, lay_segments, reclaim
+from cas.store.tables import Table, seal
 
 MARKER_TEXT: Final = b"cas store, format 1\n"
 NEW_FILE: Final = "data.mdb.new"
@@ -271,11 +272,12 @@ class LmdbView:
         return blob
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        value = self._txn.get(key, db=self._shared.databases[table])
-        return None if value is None else bytes(value)
+        return self._table(table).get(key)
 
     def clock(self) -> int:
         stored = self.get(STORE, b"clock")
+        if stored is not None and len(stored) != _CLOCK.size:
+            raise CorruptedError(f"the clock of the store {self._shared.path} is damaged", blob="clock")
         return int(_CLOCK.unpack(stored)[0]) if stored else 0
 
     def hashes(self, after: bytes, count: int) -> list[bytes]:
@@ -286,22 +288,10 @@ class LmdbView:
         return [hash_ for hash_ in found if hash_ > after][:count]
 
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        with self._txn.cursor(self._shared.databases[table]) as cursor:
-            if not (_seek_last(cursor, prefix) if reverse else cursor.set_range(prefix)):
-                return
-            for key, value in cursor.iterprev() if reverse else cursor.iternext():
-                if bytes(key[: len(prefix)]) != prefix:
-                    return
-                yield bytes(key), bytes(value)
+        return self._table(table).scan(prefix, reverse=reverse)
 
-
-def _seek_last(cursor: Any, prefix: bytes) -> bool:
-    """Moves the cursor to the last key that begins with the prefix, or is before it."""
-    # The least key after all of them: the prefix without its 0xFF bytes at the end, the last byte one up.
-    stem = prefix.rstrip(b"\xff")
-    if stem and cursor.set_range(stem[:-1] + bytes([stem[-1] + 1])):
-        return bool(cursor.prev())
-    return bool(cursor.last())
+    def _table(self, name: str) -> Table:
+        return Table(self._txn, self._shared.databases[name], name)
 
 
 class LmdbTransaction(LmdbView):
@@ -321,7 +311,7 @@ class LmdbTransaction(LmdbView):
             self._txn.delete(hash_, db=index)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
-        self._txn.put(key, value, db=self._shared.databases[table])
+        self._txn.put(key, seal(table, key, value), db=self._shared.databases[table])
 
     def remove(self, table: str, key: bytes) -> None:
         self._txn.delete(key, db=self._shared.databases[table])

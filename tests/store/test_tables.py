@@ -1,0 +1,156 @@
+"""Rows of tables: each under its seal, and absence believed only where the rows around the gap are sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from cas.errors import CorruptedError
+from cas.store.contract import REFS, STORE, VERSIONS, View
+from cas.store.lmdb import LmdbStore, create_files
+from cas.store.tables import SEAL_BYTES, seal
+
+PAGE_BYTES = 4096
+KEYS = [b"%03d" % n for n in range(0, 40, 2)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A closed store with a table of some rows."""
+    store = create_files(tmp_path / "store", lambda txn: [txn.put(REFS, key, b"value " + key) for key in KEYS])
+    store.close()
+    return tmp_path / "store"
+
+
+def raw(path: Path, change: Callable[[lmdb.Transaction, object], object], table: str = REFS) -> None:
+    """Changes a table below the package."""
+    with lmdb.open(str(path), max_dbs=16, lib_version=0) as env:
+        database = env.open_db(table.encode(), create=False)
+        with env.begin(write=True) as txn:
+            change(txn, database)
+
+
+def read(path: Path, ask: Callable[[View], object]) -> object:
+    store = LmdbStore(path)
+    try:
+        with store.read() as view:
+            return ask(view)
+    finally:
+        store.close()
+
+
+def scan(prefix: bytes, reverse: bool = False) -> Callable[[View], list[tuple[bytes, bytes]]]:
+    return lambda view: list(view.scan(REFS, prefix, reverse=reverse))
+
+
+def test_a_value_is_stored_with_its_seal(path: Path) -> None:
+    found: list[bytes] = []
+    raw(path, lambda txn, database: found.append(txn.get(KEYS[3], db=database)))
+    assert found == [seal(REFS, KEYS[3], b"value " + KEYS[3])]
+    assert len(found[0]) == len(b"value " + KEYS[3]) + SEAL_BYTES
+    assert read(path, lambda view: view.get(REFS, KEYS[3])) == b"value " + KEYS[3]
+
+
+WRONG = {
+    "another value": seal(REFS, KEYS[3], b"value " + KEYS[3])[:-1] + b"?",
+    "of another key": seal(REFS, KEYS[4], b"value " + KEYS[3]),
+    "of another table": seal(VERSIONS, KEYS[3], b"value " + KEYS[3]),
+    "without a seal": b"value " + KEYS[3],
+    "shorter than a seal": b"xy",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("stored", WRONG.values(), ids=WRONG)
+def test_a_row_with_another_seal_is_damage(path: Path, stored: bytes) -> None:
+    raw(path, lambda txn, database: txn.put(KEYS[3], stored, db=database))
+    for ask in (lambda view: view.get(REFS, KEYS[3]), scan(b""), scan(b"", True), scan(KEYS[3]), scan(KEYS[3], True)):
+        with pytest.raises(CorruptedError) as caught:
+            read(path, ask)
+        assert caught.value.blob == f"refs/{KEYS[3].hex()}"
+    assert read(path, lambda view: view.get(REFS, KEYS[5])) == b"value " + KEYS[5]
+    assert read(path, scan(KEYS[6])) == [(KEYS[6], b"value " + KEYS[6])]
+
+
+@pytest.mark.parametrize("neighbour", [KEYS[3], KEYS[4]])
+def test_absence_beside_a_damaged_row_is_not_believed(path: Path, neighbour: bytes) -> None:
+    """A search may have been led astray by it."""
+    raw(path, lambda txn, database: txn.put(neighbour, b"no seal here", db=database))
+    between = b"007"
+    for ask in (lambda view: view.get(REFS, between), scan(between), scan(between, True)):
+        with pytest.raises(CorruptedError):
+            read(path, ask)
+    assert read(path, lambda view: view.get(REFS, b"021")) is None
+    assert read(path, scan(b"021")) == []
+
+
+@pytest.mark.parametrize("number", [0, 7, 10, 19])
+@pytest.mark.parametrize("place", [b"\xf0\x0f", b"\0\0", b"\xff\xff", b"\0\x0f"])
+def test_a_page_that_points_astray_hides_no_row(path: Path, number: int, place: bytes) -> None:
+    """One of the places at the head of the page is another one; LMDB searches these by halves."""
+    data = bytearray((path / "data.mdb").read_bytes())
+    row = data.find(b"value 006")
+    while row >= 0:
+        at = row // PAGE_BYTES * PAGE_BYTES + 16 + 2 * number
+        data[at : at + 2] = place
+        row = data.find(b"value 006", row // PAGE_BYTES * PAGE_BYTES + PAGE_BYTES)
+    (path / "data.mdb").write_bytes(data)
+    truth = {key: b"value " + key for key in KEYS}
+    damaged = 0
+    for key in (*KEYS, b"0", b"00", b"015", b"zzz", b"\0"):
+        rows = sorted((found, value) for found, value in truth.items() if found.startswith(key))
+        for ask, right in (
+            (lambda view, key=key: view.get(REFS, key), truth.get(key)),
+            (scan(key), rows),
+            (scan(key, True), rows[::-1]),
+        ):
+            try:
+                assert read(path, ask) == right
+            except CorruptedError:
+                damaged += 1
+    assert damaged
+    with pytest.raises(CorruptedError):
+        read(path, scan(b"0"))
+
+
+def test_a_clock_of_another_length_is_damage(path: Path) -> None:
+    raw(path, lambda txn, database: txn.put(b"clock", seal(STORE, b"clock", b"\1"), db=database), STORE)
+    store = LmdbStore(path)
+    with pytest.raises(CorruptedError, match="clock"):
+        store.write(lambda txn: txn.timestamp())
+    store.close()
+
+
+def test_a_value_that_is_too_long_for_its_page_is_not_read(path: Path) -> None:
+    """Reading on would leave the file, which kills the process."""
+    data = bytearray((path / "data.mdb").read_bytes())
+    node = b"\x11\0" + bytes(4) + b"\3\0" + KEYS[-1]  # length in two halves, flags, length of the key
+    at = data.find(node)
+    while at >= 0:
+        data[at + 2] = 0x40
+        at = data.find(node, at + 1)
+    (path / "data.mdb").write_bytes(data)
+    for ask in (lambda view: view.get(REFS, KEYS[-1]), scan(KEYS[-1]), scan(b"", True), scan(b"")):
+        with pytest.raises(CorruptedError, match="the database"):
+            read(path, ask)
+
+
+def test_behind_the_pages_is_a_hole(path: Path) -> None:
+    """It takes no space, and an offset of 16 bits ends within it."""
+    status = (path / "data.mdb").stat()
+    with lmdb.open(str(path), readonly=True, max_dbs=16, lib_version=0) as env:
+        used = (env.info()["last_pgno"] + 1) * PAGE_BYTES
+    assert status.st_size >= used + (1 << 18)
+    assert status.st_blocks * 512 <= used
+
+
+def test_a_database_that_claims_to_be_huge_is_damage(path: Path) -> None:
+    data = bytearray((path / "data.mdb").read_bytes())
+    for meta in (0, PAGE_BYTES):
+        data[meta + 143] = 33  # the highest byte of the last page's number
+    (path / "data.mdb").write_bytes(data)
+    with pytest.raises(CorruptedError):
+        read(path, scan(b""))
