@@ -10,6 +10,12 @@ from typing import Any
 import lmdb
 
 from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, SEGMENT_KEY
+from cas.store.tables import SEAL_BYTES, seal
+
+
+def _seal_bytes(table: str) -> int:
+    """How many bytes of the rows of a table are their seal."""
+    return 0 if table in ("index", "segments") else SEAL_BYTES
 
 
 class RawStore:
@@ -30,7 +36,7 @@ class RawStore:
         """All rows of a table."""
         with self._transaction(write=False) as open_:
             txn, database = open_(table)
-            return dict(txn.cursor(database).iternext())
+            return {key: value[: -_seal_bytes(table) or None] for key, value in txn.cursor(database).iternext()}
 
     def get(self, table: str, key: bytes) -> bytes:
         """The value of a row, which must be there."""
@@ -38,13 +44,20 @@ class RawStore:
             txn, database = open_(table)
             value = txn.get(key, db=database)
             assert value is not None
-            return bytes(value)
+            return bytes(value)[: -_seal_bytes(table) or None]
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
-        """Sets a row."""
+        """Sets a row, under a seal where it has one."""
         with self._transaction(write=True) as open_:
             txn, database = open_(table)
-            txn.put(key, value, db=database)
+            txn.put(key, seal(table, key, value) if _seal_bytes(table) else value, db=database)
+
+    def break_seal(self, table: str, key: bytes) -> None:
+        """Changes the last byte of a row as it is stored."""
+        with self._transaction(write=True) as open_:
+            txn, database = open_(table)
+            stored = bytes(txn.get(key, db=database))
+            txn.put(key, stored[:-1] + bytes([stored[-1] ^ 1]), db=database)
 
     def remove(self, table: str, key: bytes) -> None:
         """Removes a row, which must be there."""

@@ -114,9 +114,9 @@ class BlobScan:
 
     def _resume(self) -> None:
         """Takes over where a pass was interrupted; blobs that were damaged are read again."""
-        with self._store.read() as view:
-            data = view.get(CACHE, _KEY)
         with suppress(CorruptedError):
+            with self._store.read() as view:
+                data = view.get(CACHE, _KEY)
             match None if data is None else cbor.decode(data, what="position of a check"):
                 case {
                     "after": bytes(after),
@@ -131,7 +131,7 @@ class BlobScan:
 
     def _forget(self) -> None:
         with self._store.read() as view:
-            noted = view.get(CACHE, _KEY) is not None
+            noted = any(key == _KEY for key, _ in view.scan_damaged(CACHE))
         if noted:
             self._write(lambda txn: txn.remove(CACHE, _KEY))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from cas.codec import cbor
@@ -36,6 +37,7 @@ class TableCheck:
         self._notes = notes
         self._names: dict[bytes, str] = {}
         self._refs: dict[bytes, RefRecord] = {}
+        self._ref_keys: set[bytes] = set()
         self.staged: list[Staged] = []
         self.streams: list[StreamRef] = []
         self.clock = self._read_clock()
@@ -52,17 +54,20 @@ class TableCheck:
 
     def _read_clock(self) -> int:
         """The last storage timestamp; where it is not known, one that all others are before."""
-        clock = self._view.get(STORE, b"clock") or b""
-        if len(clock) == 8:
-            return int.from_bytes(clock, "little")
+        with suppress(CorruptedError):
+            clock = self._view.get(STORE, b"clock") or b""
+            if len(clock) == 8:
+                return int.from_bytes(clock, "little")
         self._notes.table(TABLE, STORE, b"clock", "the clock of the store is missing or damaged")
         return _END_OF_TIME
 
     def _rows(self, table: str, decode: Callable[[bytes, bytes], T], severity: str = "error") -> list[tuple[bytes, T]]:
         """The rows of a table that decode; the others are noted."""
         found: list[tuple[bytes, T]] = []
-        for key, data in self._view.scan(table):
+        for key, data in self._view.scan_damaged(table):
             try:
+                if isinstance(data, CorruptedError):
+                    raise data
                 found.append((key, decode(key, data)))
             except (CasError, UnicodeDecodeError) as error:
                 self._notes.table(TABLE, table, key, f"a row of the table {table} is damaged: {error}", severity)
@@ -98,7 +103,8 @@ class TableCheck:
 
         named = set(self._names)
         self._refs = dict(self._rows(REFS, decode))
-        for id_ in named - {key[:_ID] for key, _ in self._view.scan(REFS)}:
+        self._ref_keys = {key for key, _ in self._view.scan_damaged(REFS)}
+        for id_ in named - {key[:_ID] for key in self._ref_keys}:
             message = f"the dataset {self._names[id_]!r} has no branch"
             self._notes.table(TABLE, DATASETS, b"/" + self._names[id_].encode(), message)
         ordered = sorted(self._refs.items(), key=lambda item: (item[1].kind != BRANCH, item[0][_ID:] != b"main"))
@@ -124,7 +130,7 @@ class TableCheck:
         """Checks that a branch or tag is where its last move led."""
         ref = self._refs.get(key)
         at = None if ref is None else ref.version
-        damaged = ref is None and self._view.get(REFS, key) is not None
+        damaged = ref is None and key in self._ref_keys
         if at != move.record.new and not damaged:
             where = "is gone" if at is None else f"is at {at.hex()[:12]}"
             should = "was deleted" if move.record.new is None else f"moved to {move.record.new.hex()[:12]}"

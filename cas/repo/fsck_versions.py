@@ -255,10 +255,10 @@ class VersionCheck:
 
 def _find_row(version: bytes, view: View) -> _Row:
     """The row of a version, and what is wrong with it."""
-    data = view.get(VERSIONS, version)
-    if data is None:
-        return None, "is missing"
     try:
+        data = view.get(VERSIONS, version)
+        if data is None:
+            return None, "is missing"
         return VersionEntry.decode(data, f"version {version.hex()}"), ""
     except CorruptedError as error:
         return None, f"is damaged: {error}"

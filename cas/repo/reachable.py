@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec import cbor
-from cas.errors import CasError
+from cas.errors import CasError, CorruptedError
 from cas.history.graph import get_entry
 from cas.history.records import payload_streams
 from cas.history.refs import ReflogRecord, RefRecord
@@ -51,6 +53,7 @@ def find_roots(repository: Repository, view: View, reflog_since: int, dropped: C
         roots.versions.add(session.base)
         roots.trees.add(session.tree)
         roots.streams.extend(ref for ref, _ in payload_streams(session.row_map, session.defaults))
+        roots.streams.extend(_streams_in(session.details))
     roots.streams.extend(_cached_streams(view))
     for version, _ in view.scan(VERSIONS):
         if version not in roots.versions and repository.store.is_read(version):
@@ -61,6 +64,20 @@ def find_roots(repository: Repository, view: View, reflog_since: int, dropped: C
 def reflog_time(key: bytes) -> int:
     """Returns the storage timestamp in a key of the reflog."""
     return int.from_bytes(key[-TIME_BYTES:], "big")
+
+
+def _streams_in(value: Any) -> Iterator[StreamRef]:
+    """The stream references among the details of a session, at whatever place."""
+    match value:
+        case [bytes(), int(), int()]:
+            with suppress(CorruptedError):
+                yield StreamRef.from_record(value, "details")
+        case dict():
+            for inner in value.values():
+                yield from _streams_in(inner)
+        case list():
+            for inner in value:
+                yield from _streams_in(inner)
 
 
 def _cached_streams(view: View) -> Iterator[StreamRef]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeVar
 
+from cas.errors import CorruptedError
 from cas.hashing import Bytes
 
 T = TypeVar("T")
@@ -59,6 +60,9 @@ class View(Lookup, Protocol):
 
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Yields the keys that begin with ``prefix`` and their values, in bytewise order of the keys."""
+
+    def scan_damaged(self, table: str) -> Iterator[tuple[bytes, bytes | CorruptedError]]:
+        """Yields all keys of a table with their values, or with what is wrong with them; for checks."""
 
 
 class Transaction(View, Protocol):

@@ -290,6 +290,9 @@ class LmdbView:
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return self._table(table).scan(prefix, reverse=reverse)
 
+    def scan_damaged(self, table: str) -> Iterator[tuple[bytes, bytes | CorruptedError]]:
+        return self._table(table).scan_damaged()
+
     def _table(self, name: str) -> Table:
         return Table(self._txn, self._shared.databases[name], name)
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from cas.errors import ConflictError
+from cas.errors import ConflictError, CorruptedError
 from cas.hashing import Bytes
 from cas.store.contract import TABLES, Lease, T
 
@@ -115,6 +115,9 @@ class _MemoryView:
         rows = self._tables[table]
         for key in sorted((key for key in rows if key.startswith(prefix)), reverse=reverse):
             yield key, rows[key]
+
+    def scan_damaged(self, table: str) -> Iterator[tuple[bytes, bytes | CorruptedError]]:
+        return self.scan(table)
 
 
 class _MemoryTransaction(_MemoryView):

@@ -183,9 +183,10 @@ class _Import:
             data = view.get(CACHE, self._cache_key())
         if data is None:
             return None
-        match cbor.decode(data, what="import cache"):
-            case {"version": version, "stream": ref} if version == self._draft.base:
-                return StreamRef.from_record(ref, "import cache")
+        with contextlib.suppress(CorruptedError):  # it is a cache, and may be lost at any time
+            match cbor.decode(data, what="import cache"):
+                case {"version": version, "stream": ref} if version == self._draft.base:
+                    return StreamRef.from_record(ref, "import cache")
         return None
 
     # The walk
