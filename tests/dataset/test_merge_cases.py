@@ -10,7 +10,7 @@ from pictures import png
 
 import cas
 from cas.errors import ConflictError
-from cas.types import Array
+from cas.types import Array, Sequence
 
 
 @pytest.fixture
@@ -156,3 +156,24 @@ def test_images_that_do_not_decode_are_in_conflict_as_their_bytes(tmp_path: Path
         assert (conflict.ours, conflict.theirs) == (ours, theirs)
         ds.merge("fixes", on_conflict="theirs")
         assert ds["photo"].bytes(0) == theirs
+
+
+def test_a_value_that_no_base_has_is_missing_in_a_conflict(main: cas.Dataset) -> None:
+    """Of two bases one has the row and the other the column; nothing that could be decoded stands in their merge."""
+    main.add_column("a", "int64")
+    main.add_column("b", Sequence("int64"))
+    main.append([{"a": 1, "b": [1]}])
+    main.commit()
+    with main.branch("side").open() as side:
+        side["b"][0] = [2]
+        column = side.commit()
+        main.remove_column("b")
+        main.insert(0, [{"a": 2}])
+        row = main.commit()
+        main.merge(column, on_conflict=lambda conflict: [5] if conflict.kind == "value" else conflict.theirs)
+        side.merge(row, on_conflict=lambda conflict: [6] if conflict.kind == "value" else conflict.ours)
+        with pytest.raises(ConflictError) as raised:
+            main.merge("side")
+    (conflict,) = raised.value.conflicts
+    assert (conflict.kind, conflict.row, conflict.theirs_row, conflict.base) == ("cell", 0, 0, cas.MISSING)
+    assert (conflict.ours.tolist(), conflict.theirs.tolist()) == ([5], [6])

@@ -90,6 +90,7 @@ def place_of(case: Case, row: int, places: dict[int, int]) -> int:
 @example(Case([0, 1, 2], [0, 10, 2], [0, 20, 1, 2], frozenset({1})))
 @example(Case([0, 1], [1, 0], [0, 20, 1, 21]))
 @example(Case([0, 1], [0, 1], [1, 20, 0, 21]))
+@example(Case([0, 1], [1, 0], [20, 0, 21, 1]))
 def test_rows_are_woven_one_by_one(case: Case) -> None:
     alignments = [
         aligned(*pair) for pair in ((case.base, case.ours), (case.base, case.theirs), (case.ours, case.theirs))
