@@ -65,6 +65,9 @@ class FaultyStore:
     def close(self) -> None:
         self._store.close()
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)  # leases, and what collects: no steps of their own
+
 
 class FaultyTransaction:
     """Wraps a transaction."""
@@ -73,6 +76,7 @@ class FaultyTransaction:
         self._txn = txn
         self._fuse = fuse
         self.get, self.scan, self.blobs, self.sizes = txn.get, txn.scan, txn.blobs, txn.sizes
+        self.clock, self.hashes, self.remove_blobs = txn.clock, txn.hashes, txn.remove_blobs
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         self._fuse.step()
@@ -94,7 +98,7 @@ class FaultyTransaction:
 @contextmanager
 def faulty_stores(fuse: Fuse) -> Iterator[None]:
     """Makes every store that is opened or made within the block a faulty one; making one has operations of its own."""
-    real, sync = lmdb.LmdbStore, lmdb._sync_directory
+    real, sync = lmdb.LmdbStore, lmdb.sync_directory
 
     def opened(path: Path, **options: Any) -> FaultyStore:
         fuse.step()
@@ -107,6 +111,6 @@ def faulty_stores(fuse: Fuse) -> Iterator[None]:
     with (
         mock.patch.object(lmdb, "LmdbStore", opened),
         mock.patch("cas.repo.repository.LmdbStore", opened),
-        mock.patch.object(lmdb, "_sync_directory", synced),
+        mock.patch.object(lmdb, "sync_directory", synced),
     ):
         yield
