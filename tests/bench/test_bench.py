@@ -15,6 +15,7 @@ BENCH = Path(__file__).parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
 import compare  # noqa: E402
+import growth  # noqa: E402
 import table  # noqa: E402
 from systems import SYSTEMS, system_class  # noqa: E402
 from systems.cas_dataset import Cas  # noqa: E402
@@ -169,6 +170,20 @@ def test_run_that_fails_is_named(tmp_path: Path) -> None:
     assert runner.process("scan", "npy", compare.RUN, place) is None
     assert "scan, npy" in runner.failures
     assert "Failed: scan, npy" in table.markdown(runner.results, runner.failures, SCALE, 1)
+
+
+def test_growth_measures_everything_and_draws(tmp_path: Path) -> None:
+    found = growth.measure([200], 1, tmp_path)
+    assert {name: list(figures) for name, figures in found.items()} == {name: [200] for name in growth.UNITS}
+    assert "| commit, ms |" in growth.report(found)
+    pytest.importorskip("matplotlib")
+    growth.plot(found, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_growth_counts_from_100_000_rows_on() -> None:
+    assert growth.growth({10_000: 9.0, 100_000: 2.0, 1_000_000: 3.0, 10_000_000: 2.5}) == 1.5
+    assert growth.growth({10_000: 9.0}) is None
 
 
 def test_table_tells_what_was_reached() -> None:
