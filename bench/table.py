@@ -72,6 +72,11 @@ def reaches(ours: float, target: Target | None, medians: dict[str, float], measu
     return ours >= wanted if measure.more_is_better else ours <= wanted
 
 
+def wanted(measure: Measure, target: Target | None) -> str:
+    """A target with its direction."""
+    return "-" if target is None else f"{'>=' if measure.more_is_better else '<='} {target}"
+
+
 def verdict(ours: float, measure: Measure, medians: dict[str, float]) -> str:
     """Whether what must be and what should be was reached, in a word."""
     if measure.aim and reaches(ours, measure.aim, medians, measure):
@@ -101,8 +106,8 @@ def row(workload: str, measure: Measure, results: dict[str, dict[str, list[float
         _ratio(ours, medians[peer] if peer else None),
         f"{measure.limit} {number(limit)}" if limit else "-",
         _ratio(ours, limit),
-        str(measure.must or "-"),
-        str(measure.aim or "-"),
+        wanted(measure, measure.must),
+        wanted(measure, measure.aim),
         verdict(ours, measure, medians),
         mebibytes(mine.get("memory")) if first else "",
         mebibytes(mine.get("stored")) if first else "",

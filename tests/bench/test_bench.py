@@ -163,6 +163,16 @@ def test_command_prints_the_table(tmp_path: Path) -> None:
     assert not (tmp_path / "work" / "places").exists()
 
 
+@pytest.mark.parametrize(
+    "command", [("cutting.py", "0.1"), ("history_cost.py", "1000"), ("import_time.py", "1")], ids=lambda words: words[0]
+)
+def test_other_benchmarks_run(command: tuple[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCH / command[0]), command[1]], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("\n| ") >= 3
+
+
 def test_run_that_fails_is_named(tmp_path: Path) -> None:
     runner = compare.Runner(SCALE, tmp_path, timeout=600)
     place = tmp_path / "places" / "scan"
