@@ -93,7 +93,7 @@ class Verbs(Protocol):
         """Reads all rows in order, so many at a time."""
 
     def whole(self, column: str) -> Any:
-        """Reads a column as one array; a copy is made, within the time, where it does not own its memory."""
+        """Reads a column as one array that owns its memory: no view of a cache or of a mapped file."""
 
     def versions(self) -> Sequence[Any]:
         """Lists the versions, oldest first."""

@@ -73,6 +73,7 @@ class DeepLake(System):
             yield self._ds[column][start : min(start + size, len(self._ds))]
 
     def whole(self, column: str) -> Any:
+        """It is a new array where rows are in several chunks; a small table in one chunk is a view of its cache."""
         if self.columns[column].dtype == FILE:
             return [bytes(file) for file in self._ds[column][:]]
         return self._ds[column][:]

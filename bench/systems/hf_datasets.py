@@ -55,4 +55,7 @@ class HuggingFace(System):
             yield arrow.to_numpy(batch[column], self.columns[column])
 
     def whole(self, column: str) -> Any:
-        return arrow.to_numpy(self._ds[:][column], self.columns[column])
+        """Joining the record batches of the file copies them; one alone is a view of it."""
+        found = self._ds[:][column]
+        values = arrow.to_numpy(found, self.columns[column])
+        return values if found.num_chunks > 1 else values.copy()

@@ -126,14 +126,6 @@ def touch(values: Any) -> int:
     return 0
 
 
-def owned(values: Any) -> Any:
-    """An array that owns its memory: the array itself, or a copy of a view of a system's cache or a mapped file."""
-    base = values
-    while isinstance(base, np.ndarray) and base.base is not None:
-        base = base.base
-    return values if isinstance(base, (np.ndarray, bytes, bytearray)) else np.array(values)
-
-
 def check_equal(what: str, found: Any, expected: Any) -> None:
     """Compares bit for bit; raises :class:`WrongAnswerError`."""
     if isinstance(expected, np.ndarray):

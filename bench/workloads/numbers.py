@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from systems.contract import Array, Ints, Verbs
 
-from workloads.case import Case, check_equal, check_table, owned
+from workloads.case import Case, check_equal, check_table
 from workloads.data import in_batches, labels
 from workloads.workload import LABELS, Measure, Target, Workload
 
@@ -61,7 +61,7 @@ def read(case: Case, system: Verbs) -> None:
     batches = [random.integers(0, len(expected), 256) for _ in range(case.count(BATCHES, 2))]
     system.open()
     found: list[object] = []
-    case.report("read all", expected.nbytes / case.timed(lambda: found.append(owned(system.whole("label")))) / 1e9)
+    case.report("read all", expected.nbytes / case.timed(lambda: found.append(system.whole("label"))) / 1e9)
     check_equal("all", found.pop(), expected)
     seconds = case.timed(lambda: found.extend(system.row("label", number) for number in numbers))
     case.report("single row", seconds / len(numbers) * 1e6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from systems.contract import Verbs
 
-from workloads.case import Case, check_equal, owned, touch
+from workloads.case import Case, check_equal, touch
 from workloads.data import images
 from workloads.edits import prepare
 from workloads.ingest import IMAGE_COUNT
@@ -53,7 +53,7 @@ def scan(case: Case, system: Verbs) -> None:
         seconds = case.timed(lambda: [touch(batch) for batch in system.scan("image", BATCH_ROWS)])
         case.report(name, expected.nbytes / seconds / 1e9)
     found: list[object] = []
-    seconds = case.timed(lambda: found.append(owned(system.whole("image"))))
+    seconds = case.timed(lambda: found.append(system.whole("image")))
     case.report("one array", expected.nbytes / seconds / 1e9)
     check_equal("whole", found.pop(), expected)
     start = 0
