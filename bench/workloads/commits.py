@@ -9,7 +9,7 @@ import numpy as np
 from systems.contract import Array, Batch, Verbs
 
 from workloads.case import Case, check_equal, check_table
-from workloads.data import image_labels, images
+from workloads.data import image_labels, noise
 from workloads.ingest import warm
 from workloads.workload import IMAGES, Measure, Target, Workload
 
@@ -21,7 +21,7 @@ FIRST_ROWS = 10
 def _rows(case: Case) -> tuple[Array, list[Batch]]:
     """All images, and the batches that are committed after the first rows."""
     commits = case.count(COMMITS, 20)
-    found = images(case, FIRST_ROWS + commits * ROWS, seed=6)
+    found = noise(case, FIRST_ROWS + commits * ROWS, seed=6)
     numbers = image_labels(len(found))
     starts = range(FIRST_ROWS, len(found), ROWS)
     return found, [{"image": found[start : start + ROWS], "label": numbers[start : start + ROWS]} for start in starts]

@@ -6,7 +6,7 @@ import numpy as np
 from systems.contract import Verbs
 
 from workloads.case import Case, check_table
-from workloads.data import image_labels, images, in_batches
+from workloads.data import image_labels, images, in_batches, noise
 from workloads.ingest import IMAGE_COUNT, warm
 from workloads.workload import IMAGES, Measure, Target, Workload
 
@@ -21,7 +21,7 @@ def update(case: Case, system: Verbs) -> None:
     """New values for images here and there."""
     expected = images(case, case.count(IMAGE_COUNT, 100))
     numbers = np.sort(np.random.default_rng(4).choice(len(expected), len(expected) // 100, replace=False))
-    values = images(case, len(numbers), seed=5)
+    values = noise(case, len(numbers), seed=5)
     before = case.stored()
     system.open()
     case.report("time", case.timed(lambda: system.update("image", numbers, values)) * 1e3)
@@ -45,7 +45,7 @@ def warm_insert(system: Verbs) -> None:
 def insert(case: Case, system: Verbs) -> None:
     """Rows in front of the middle one."""
     old = images(case, case.count(IMAGE_COUNT, 100))
-    values, at = images(case, len(old) // 100, seed=5), len(old) // 2
+    values, at = noise(case, len(old) // 100, seed=5), len(old) // 2
     before = case.stored()
     system.open()
     batch = {"image": values, "label": image_labels(len(values))}
