@@ -12,11 +12,12 @@ from hashlib import blake2b
 from pathlib import Path
 from zlib import crc32
 
+import numpy as np
 from corpus import fetch, files_below
-from systems.contract import Verbs
+from systems.contract import Array, Verbs
 
 from workloads.case import Case, check_table
-from workloads.data import in_batches
+from workloads.data import in_batches, kept
 from workloads.workload import PICTURES, Measure, Target, Workload
 
 THEMES = ("oxygen-icon-theme", "gnome-icon-theme", "tango-icon-theme", "lxde-icon-theme", "faenza-icon-theme")
@@ -33,6 +34,22 @@ def real_pictures(folder: Path) -> list[bytes]:
         contents += [path.read_bytes() for path in files_below(folder / theme) if path.suffix == ".png"]
     random.Random(0).shuffle(contents)
     return with_copies(contents)[:PICTURE_COUNT]
+
+
+def kept_pictures(case: Case) -> list[bytes]:
+    """All files, which are brought once and then kept as one array, with the number of files and their sizes first."""
+
+    def make() -> Array:
+        contents = real_pictures(case.kept / "themes")
+        sizes = np.array([len(contents), *map(len, contents)])
+        return np.concatenate([sizes.view(np.uint8), np.frombuffer(b"".join(contents), np.uint8)])
+
+    flat = kept(case, "pictures", make)
+    count = int(flat[:8].view(np.int64)[0])
+    ends = 8 * (1 + count) + np.cumsum(flat[8 : 8 * (1 + count)].view(np.int64))
+    data = flat.tobytes()
+    starts = [8 * (1 + count), *ends[:-1].tolist()]
+    return [data[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
 
 
 def with_copies(contents: list[bytes]) -> list[bytes]:
@@ -64,7 +81,7 @@ def pictures(case: Case) -> list[bytes]:
     """The files at this scale."""
     count = case.count(PICTURE_COUNT, 20)
     if case.scale >= LEAST_SCALE:
-        return real_pictures(case.kept / "themes")[:count]
+        return kept_pictures(case)[:count]
     rng = random.Random(1)
     made = [made_picture(rng.randbytes(rng.randrange(100, 6000))) for _ in range(count * 3 // 4)]
     return [*made, *made[: count - len(made)]]

@@ -20,7 +20,7 @@ import table  # noqa: E402
 from systems import SYSTEMS, system_class  # noqa: E402
 from systems.cas_dataset import Cas  # noqa: E402
 from systems.contract import System, can  # noqa: E402
-from workloads import WORKLOADS  # noqa: E402
+from workloads import WORKLOADS, pictures  # noqa: E402
 from workloads.case import Case, WrongAnswerError, check_equal  # noqa: E402
 from workloads.workload import Measure, Target, Workload  # noqa: E402
 
@@ -161,6 +161,24 @@ def test_command_prints_the_table(tmp_path: Path) -> None:
     assert "Failed" not in printed
     assert (tmp_path / "figures.json").exists()
     assert not (tmp_path / "work" / "places").exists()
+
+
+def test_pictures_have_their_share_of_copies_and_no_more(tmp_path: Path) -> None:
+    distinct = [bytes([number]) * (50 + number) for number in range(200)]
+    contents = [content for content in distinct for _ in range(3)]
+    found = pictures.with_copies(contents)
+    assert list(dict.fromkeys(found)) == distinct
+    copied = sum(map(len, found)) - sum(map(len, distinct))
+    assert 0.27 < copied / sum(map(len, found)) <= pictures.COPIES
+
+
+def test_pictures_that_were_kept_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [b"one", b"", b"three", b"one"]
+    monkeypatch.setattr(pictures, "real_pictures", lambda folder: made)
+    case = Case(1.0, tmp_path)
+    assert pictures.kept_pictures(case) == made
+    monkeypatch.setattr(pictures, "real_pictures", None)
+    assert pictures.kept_pictures(case) == made
 
 
 @pytest.mark.parametrize(
