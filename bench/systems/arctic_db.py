@@ -20,9 +20,10 @@ def _words(values: Array) -> Any:
 
 
 class Arctic(System):
-    """A symbol a column; a row is so many words. Adds to the end and reads ranges."""
+    """A symbol a column; a row is so many words. Adds to the end and reads ranges. LMDB syncs."""
 
     module = "arcticdb"
+    durable = True
     _library: Any = None
     _arctic: Any = None
 
