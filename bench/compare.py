@@ -68,6 +68,7 @@ class Runner:
 
     scale: float
     work: Path
+    places: Path
     timeout: float
     results: Results = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class Runner:
     def round(self, name: str, system: str) -> None:
         """Runs a workload for a system, with what has to be there before."""
         workload = WORKLOADS[name]
-        place = self.work / "places" / (self.shared(workload) if workload.keeps else name) / system
+        place = self.places / (self.shared(workload) if workload.keeps else name) / system
         if workload.prepare is not None and not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             if self.process(name, system, PREPARE, place) is None:
@@ -132,8 +133,8 @@ def able(name: str, systems: Iterable[str]) -> list[str]:
 
 def compare(options: argparse.Namespace, work: Path) -> Runner:
     """Runs everything, round by round."""
-    runner = Runner(options.scale, work, options.timeout)
-    shutil.rmtree(work / "places", ignore_errors=True)
+    places = Path(tempfile.mkdtemp(prefix="places-", dir=work))  # of this run alone
+    runner = Runner(options.scale, work, places, options.timeout)
     for name in options.workloads or WORKLOADS:
         systems = able(name, options.systems.split(",") if options.systems else SYSTEMS)
         for number in range(options.rounds):
@@ -143,7 +144,7 @@ def compare(options: argparse.Namespace, work: Path) -> Runner:
                     runner.round(name, system)
         if options.json:
             options.json.write_text(json.dumps(runner.results, indent=1) + "\n")
-    shutil.rmtree(work / "places", ignore_errors=True)
+    shutil.rmtree(places, ignore_errors=True)
     return runner
 
 
@@ -177,7 +178,9 @@ def main() -> None:
         worker(options)
         return
     with tempfile.TemporaryDirectory(prefix="compare-") as temporary:
-        runner = compare(options, (options.work or Path(temporary)).resolve())
+        work = (options.work or Path(temporary)).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        runner = compare(options, work)
     text = markdown(runner.results, runner.failures, options.scale, options.rounds)
     if options.markdown:
         options.markdown.write_text(text + "\n")
