@@ -12,6 +12,7 @@ from pathlib import Path
 import fault_deaths  # noqa: F401  enters its faults
 import fault_kills  # noqa: F401
 import fault_power  # noqa: F401
+import fault_upkeep  # noqa: F401
 from fault_matrix import FAULTS, table
 
 # In memory where there is room: how a process dies does not depend on a disk, and losses of power are simulated.

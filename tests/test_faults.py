@@ -8,6 +8,7 @@ from pathlib import Path
 import fault_deaths
 import fault_kills  # noqa: F401  enters its faults
 import fault_power
+import fault_upkeep  # noqa: F401
 import pytest
 from fault_matrix import FAULTS, Counts, table
 from faulty_store import Fuse, faulty_stores
