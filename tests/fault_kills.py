@@ -171,6 +171,7 @@ def tell(*fact):
     sys.stdout.write(json.dumps(fact) + "\\n")
     sys.stdout.flush()
 
+cas.open(url).close()
 tell("began")
 number = 0
 while True:
@@ -206,7 +207,7 @@ def trial_of_gc(place: Path, full: bool) -> Counts:
         url, what = new_store(place, seed), f"kill of gc {seed}"
         writer = started(WORK, url, seed, MANY_STEPS) if seed % 2 else None
         collector = started(COLLECT, url, seed)
-        time.sleep(chance.uniform(0, 0.25))
+        time.sleep(chance.uniform(0, 0.4))
         committed = {fact[1] for fact in killed(collector) if fact[0] == "committed"}
         told = []
         if writer is not None:
