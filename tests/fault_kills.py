@@ -207,7 +207,7 @@ def trial_of_gc(place: Path, full: bool) -> Counts:
         url, what = new_store(place, seed), f"kill of gc {seed}"
         writer = started(WORK, url, seed, MANY_STEPS) if seed % 2 else None
         collector = started(COLLECT, url, seed)
-        time.sleep(chance.uniform(0, 0.4))
+        time.sleep(chance.uniform(0, 1.2 if writer else 0.4))
         committed = {fact[1] for fact in killed(collector) if fact[0] == "committed"}
         told = []
         if writer is not None:

@@ -9,7 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import fault_deaths  # noqa: F401  enters its faults
+import fault_damage  # noqa: F401  enters its faults
+import fault_deaths  # noqa: F401
 import fault_kills  # noqa: F401
 import fault_power  # noqa: F401
 import fault_upkeep  # noqa: F401

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
+import fault_damage
 import fault_deaths
 import fault_kills  # noqa: F401  enters its faults
 import fault_power
 import fault_upkeep  # noqa: F401
 import pytest
+from damage_matrix import CRASHED
 from fault_matrix import FAULTS, Counts, table
 from faulty_store import Fuse, faulty_stores
 from system_calls import Sync, Write, needs_tracer
@@ -62,6 +67,26 @@ def test_operations_are_counted(tmp_path: Path) -> None:
         before = fuse.count
         ds.metadata["k"] = 1
         assert fuse.count - before >= 4  # begin, put, before and after the commit
+
+
+def test_damage_that_fsck_does_not_see_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ward, counts = fault_damage.Ward(tmp_path), Counts()
+    ward.meet(fault_damage.dangle, 0, counts)
+    assert (counts.survived, counts.wrong) == (1, 0)
+    monkeypatch.setattr(fault_damage, "_is_clean", lambda path: True)
+    ward.meet(fault_damage.dangle, 0, counts)
+    assert (counts.survived, counts.wrong) == (1, 1)
+
+
+def test_a_process_that_damage_ends_did_not_survive(tmp_path: Path) -> None:
+    def end(path: Path) -> bool:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    ward, counts = fault_damage.Ward(tmp_path), Counts()
+    with mock.patch.object(fault_damage, "_is_clean", end):
+        assert ward.meet(lambda path, chance: None, 0, counts).outcome == CRASHED
+    assert (counts.tried, counts.survived, counts.wrong) == (1, 0, 0)
 
 
 @needs_tracer
