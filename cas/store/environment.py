@@ -120,7 +120,9 @@ class Environment:
             # Opening without `create` takes no write lock, so it does not wait for writers.
             return self._env.open_db(name, create=False)
         except (lmdb.NotFoundError, lmdb.ReadonlyError):
-            if self.read_only:
+            # Only a store that is being made, whose marker is empty yet, lacks tables. In any other one the name is
+            # damaged, and an empty table in its place would say that there are no rows.
+            if self.read_only or os.stat(self.path / MARKER).st_size:
                 raise CorruptedError(
                     f"the database in {self.path} has no table {name.decode()!r}; it is no complete store",
                     blob=str(self.path),

@@ -471,3 +471,15 @@ def test_an_index_row_that_leads_nowhere_is_damage(path: Path) -> None:
         with pytest.raises(CorruptedError), store.read() as view:
             view.blobs([key])
     store.close()
+
+
+def test_a_table_whose_name_is_lost_is_not_an_empty_one(path: Path) -> None:
+    with lmdb.open(str(path), max_dbs=16, lib_version=0) as env, env.begin(write=True) as txn:
+        txn.drop(env.open_db(REFS.encode(), txn, create=False))
+    for _ in range(2):
+        with pytest.raises(CorruptedError, match="no table 'refs'"):
+            LmdbStore(path).write(lambda txn: None)
+    (path / MARKER).write_bytes(b"")  # as one that is being made
+    store = LmdbStore(path)
+    store.write(lambda txn: None)
+    store.close()
