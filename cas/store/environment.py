@@ -65,6 +65,8 @@ class Environment:
         self._active: Counter[int] = Counter()
         self._paused = False
         self._closing = False
+        self._closed = False
+        self._holders = 0
         self.lease = FileLease(path / MARKER, OPEN)
         self._env = self._open()
         self.databases: dict[str, Any] = {}
@@ -177,6 +179,9 @@ class Environment:
             self._enter()
             try:
                 with mapped_errors(self.path):
+                    if write:
+                        # A reader that was killed would keep all pages that were freed since from being used again.
+                        self._env.reader_check()
                     return self._env.begin(write=write, buffers=True)
             except lmdb.MapResizedError:
                 self._end()
@@ -197,9 +202,26 @@ class Environment:
             self._active[threading.get_ident()] -= 1
             self._active += Counter()  # forgets threads that are out
             self._idle.notify_all()
-            last = self._closing and not self._active
+            last = self._closing and self._is_idle()
         if last:
             close_idle(self)
+
+    def hold(self) -> bool:
+        """Keeps the environment open until :meth:`let_go`; False where another thread has closed it."""
+        with self._idle:
+            self._holders += not self._closed
+            return not self._closed
+
+    def let_go(self) -> None:
+        """Ends what :meth:`hold` began."""
+        with self._idle:
+            self._holders -= 1
+            last = self._closing and self._is_idle()
+        if last:
+            close_idle(self)
+
+    def _is_idle(self) -> bool:
+        return not self._active and not self._holders
 
     def grow(self) -> None:
         """Doubles the map, once no transaction of this process is under way."""
@@ -226,17 +248,17 @@ class Environment:
 
     def close(self) -> None:
         """Closes the environment; transactions must have ended."""
+        self._closed = True
         self._env.close()
         self.lease.release()
 
     def close_if_idle(self) -> bool:
-        """Closes the environment if no transaction is under way; otherwise the last one will ask again."""
+        """Closes the environment if it is not in use; otherwise the last one that is done will ask again."""
         with self._idle:
             self._closing = True
-            if self._active:
-                return False
-            self.close()
-            return True
+            if self._is_idle() and not self._closed:
+                self.close()
+            return self._closed
 
     def keep_open(self) -> None:
         """Takes back a wish to close."""

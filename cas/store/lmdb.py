@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from cas.hashing import Bytes
 from cas.store import environment
 from cas.store.contract import STORE, Lease, T
 from cas.store.environment import INDEX, SEGMENTS, Environment
+from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
 from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table, seal
@@ -99,6 +101,7 @@ class LmdbStore:
         self._pid = 0
         self._file: tuple[int, int] | None = None
         self._finalizer: weakref.finalize[[Environment, int], LmdbStore]
+        self._lock = renewed_in_children(self, threading.RLock)
 
     @property
     def read_only(self) -> bool:
@@ -108,38 +111,54 @@ class LmdbStore:
         return _reopen, (self.path, self._read_only)
 
     def _environment(self) -> Environment:
-        if self._shared is None or self._pid != os.getpid():
-            if not (self.path / "data.mdb").is_file():
-                raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
-            self._check_file()
-            self._shared = environment.acquire(self.path)
-            self._pid = os.getpid()
-            self._finalizer = weakref.finalize(self, environment.abandon, self._shared, self._pid)
-            self._finalizer.atexit = False
-        return self._shared
+        with self._lock:
+            if self._shared is None or self._pid != os.getpid():
+                if not (self.path / "data.mdb").is_file():
+                    raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
+                self._check_file()
+                self._shared = environment.acquire(self.path)
+                self._pid = os.getpid()
+                self._finalizer = weakref.finalize(self, environment.abandon, self._shared, self._pid)
+                self._finalizer.atexit = False
+            return self._shared
+
+    @contextmanager
+    def _in_use(self) -> Iterator[Environment]:
+        """The environment, which no other thread closes within the block; one that was closed is opened again."""
+        while not (shared := self._environment()).hold():
+            pass
+        try:
+            yield shared
+        finally:
+            shared.let_go()
 
     @contextmanager
     def read(self) -> Iterator[LmdbView]:
-        shared = self._environment()
-        with shared.transaction(write=False) as txn:
+        with self._in_use() as shared, shared.transaction(write=False) as txn:
             yield LmdbView(shared, txn)
 
     def write(self, change: Callable[[LmdbTransaction], T]) -> T:
         if self._read_only:
             raise ReadOnlyError(f"the store {self.path} is open for reading only; open it for writing")
-        shared = self._environment()
-        if shared.read_only:
-            raise ReadOnlyError(f"the store {self.path} cannot be written: its files are read-only for this user")
-        self._check_file()
-        with shared.write_lock:
-            while True:
-                try:
-                    with shared.transaction(write=True) as txn:
-                        result = change(LmdbTransaction(shared, txn))
-                    shared.complete()
-                    return result
-                except lmdb.MapFullError:
-                    shared.grow()
+        with self._in_use() as shared:
+            if shared.read_only:
+                raise ReadOnlyError(f"the store {self.path} cannot be written: its files are read-only for this user")
+            self._check_file()
+            with shared.write_lock:
+                return self._write(shared, change)
+
+    def _write(self, shared: Environment, change: Callable[[LmdbTransaction], T]) -> T:
+        while True:
+            try:
+                with shared.transaction(write=True) as txn:
+                    result = change(LmdbTransaction(shared, txn))
+            except lmdb.MapFullError:
+                shared.grow()
+                continue
+            # What was written is durable by now, so an error here must not say that it is not; the next one tries again
+            with suppress(StoreError):
+                shared.complete()
+            return result
 
     def _check_file(self) -> None:
         """Refuses a store that was deleted, or that another one has taken the place of, since the handle was opened."""
@@ -217,10 +236,11 @@ class LmdbStore:
             lease.release()
 
     def close(self) -> None:
-        if self._shared is not None and self._pid == os.getpid():
-            self._finalizer.detach()
-            environment.release(self._shared)
-        self._shared = None
+        with self._lock:
+            if self._shared is not None and self._pid == os.getpid():
+                self._finalizer.detach()
+                environment.release(self._shared)
+            self._shared = None
 
 
 def _reopen(path: Path, read_only: bool) -> LmdbStore:
