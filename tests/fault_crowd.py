@@ -109,9 +109,9 @@ def told(log: Path) -> list[Any]:
     return [json.loads(line) for line in log.read_text().split("\n")[:-1]]
 
 
-def goes_on(stop: Path) -> bool:
+def goes_on(stop: Path, parent: int) -> bool:
     """Whether a process that only watches shall go on: nobody has stopped it, and the one that began it lives."""
-    return not stop.exists() and os.getppid() != 1
+    return not stop.exists() and os.getppid() == parent
 
 
 def write_main(url: Path, writer: int, commits: int, tell: Tell) -> None:
@@ -140,8 +140,8 @@ def write_own(url: Path, writer: int, commits: int, tell: Tell) -> None:
 
 def read(url: Path, stop: Path, seed: int, tell: Tell) -> None:
     """Reads versions in full until it is told to stop."""
-    chance = random.Random(seed)
-    while goes_on(stop):
+    chance, parent = random.Random(seed), os.getppid()
+    while goes_on(stop, parent):
         with cas.open_read_only(url) as head:
             with head.history[chance.randrange(len(head.history))].open() as old:
                 tell("read", sum(check_rows(old).values()))
@@ -151,7 +151,8 @@ def read(url: Path, stop: Path, seed: int, tell: Tell) -> None:
 
 def collect(url: Path, stop: Path, tell: Tell) -> None:
     """Collects until it is told to stop."""
-    while goes_on(stop):
+    parent = os.getppid()
+    while goes_on(stop, parent):
         with cas.open(url) as ds:
             try:
                 tell("collected", Collection(ds._repository, Expiry(reflog_days=0)).apply().blobs)
