@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,9 @@ class Ward:
     def __init__(self, place: Path) -> None:
         place.mkdir(exist_ok=True)
         self.place = place
-        make_store(place / "whole")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is left uncommitted, which is to be read, too
+            make_store(place / "whole")
         file = place / "whole/data.mdb"
         # Without the hole at its end, which is the greater part of a small store.
         used = file.read_bytes().rstrip(b"\0")
