@@ -12,10 +12,19 @@ from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
 from cas.types import DTYPES, numpy_dtype
 
 MAX_DEPTH: Final = 64
+_FOREIGN_TAGS: Final = (0, 1, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 _OBJECT_TAG: Final = 27
 _EPOCH: Final = dt.datetime(1970, 1, 1)
 _UTC_EPOCH: Final = _EPOCH.replace(tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+
+
+def _refuse(value: object, immutable: bool) -> None:
+    raise ValueError("a tag is not part of the format")
+
+
+# What cbor2 would make objects of: times, fractions, regular expressions, references, ... Nothing of a stranger is run.
+_REFUSED: Final = dict.fromkeys(_FOREIGN_TAGS, _refuse)
 
 
 def encode(value: Any) -> bytes:
@@ -35,6 +44,7 @@ def decode(data: bytes, *, what: str) -> Any:
             allow_indefinite=False,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
+            semantic_decoders=_REFUSED,
         )
         canonical = cbor2.dumps(value, canonical=True) == data
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cas.codec import cbor
+from cas.codec.fields import is_id, is_time
 from cas.errors import (
     CorruptedError,
     DatasetExistsError,
@@ -50,7 +51,7 @@ class DatasetRecord:
     def decode(cls, data: bytes, name: str) -> DatasetRecord:
         """Returns the record in its stored form."""
         match cbor.decode(data, what=f"dataset {name!r}"):
-            case {"id": bytes(id_), "created": int(created), **rest} if len(id_) == 16:
+            case {"id": id_, "created": created, **rest} if is_id(id_) and is_time(created):
                 title, description = rest.get("title", ""), rest.get("description", "")
                 if isinstance(title, str) and isinstance(description, str):
                     return cls(id_, created, title, description)

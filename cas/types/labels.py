@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, overload
@@ -133,6 +134,6 @@ def _class_names(names: object) -> tuple[str, ...]:
     if not checked or len(checked) > _MAX_CLASSES:
         raise InvalidInputError(f"there are {len(checked)} classes; expected at least one name, and at most 2**32")
     if len(set(checked)) < len(checked):
-        twice = next(name for place, name in enumerate(checked) if name in checked[:place])
+        twice = Counter(checked).most_common(1)[0][0]
         raise InvalidInputError(f"two classes have the name {twice!r}; names must differ")
     return checked
