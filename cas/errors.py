@@ -201,11 +201,26 @@ class UncommittedChangesError(InvalidInputError):
 
 
 class CorruptedError(CasError):
-    """Stored bytes are damaged; ``blob`` names them, as far as it is known."""
+    """Stored bytes are damaged; ``blob`` names them, as far as it is known.
 
-    def __init__(self, message: str, *, blob: str | None = None) -> None:
+    Where a column was read, ``column`` and ``version`` say of what, and ``rows`` which rows cannot be read because of
+    it, as pairs of a start and a stop, among those that were asked for. All other rows can be.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        blob: str | None = None,
+        version: str | None = None,
+        column: str | None = None,
+        rows: Sequence[tuple[int, int]] = (),
+    ) -> None:
         super().__init__(message)
         self.blob = blob
+        self.version = version
+        self.column = column
+        self.rows = rows
 
 
 class UnsupportedError(CasError):

@@ -24,6 +24,13 @@ import numpy as np
 
 import cas
 
+
+def finished(future: cas.Future[Any]) -> cas.Future[Any]:
+    """A future whose result is there, so that no time to wait is too short."""
+    future.result()
+    return future
+
+
 # One of each class. Rows have a class or several.
 CLASSES: dict[str, Callable[[cas.Dataset], Any]] = {
     "Dataset": lambda ds: ds,
@@ -32,7 +39,7 @@ CLASSES: dict[str, Callable[[cas.Dataset], Any]] = {
     "ReadOnlyColumn": lambda ds: ds.version.open().x,
     "Metadata": lambda ds: ds.metadata,
     "ReadOnlyMetadata": lambda ds: ds.version.open().metadata,
-    "Future": lambda ds: ds.version.open_async(),
+    "Future": lambda ds: finished(ds.version.open_async()),
     "Diff": lambda ds: ds.diff(ds.history[0]),
     "Conflict": lambda ds: cas.Conflict("cell", "x", 0, 1, 2, 3, 4),
     "ReflogEntry": lambda ds: ds.reflog[0],

@@ -5,8 +5,11 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from cas.hashing import hash_chunk
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -20,6 +23,13 @@ def png(seed: int, size: int = 8) -> bytes:
     header = struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0)
     body = zlib.compress(pixels.tobytes(), 1)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def png_facts(data: bytes) -> dict[str, Any]:
+    """What commands tell of such an image in JSON."""
+    width, height = struct.unpack_from(">II", data, 16)
+    digest = hash_chunk(data).hex()
+    return {"format": "png", "size_bytes": len(data), "width": width, "height": height, "hash": digest}
 
 
 def write_tree(folder: Path, files: dict[str, bytes]) -> None:

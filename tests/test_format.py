@@ -22,7 +22,7 @@ from cas.codec import compression
 from cas.hashing import Kind, hash_blob
 from cas.history.graph import skip_depth
 from cas.history.records import INLINE_BYTES, RECORD_FORMAT
-from cas.store import environment, gate, lmdb
+from cas.store import environment, gate, leases, lmdb, segments
 from cas.store.contract import TABLES
 from cas.tree import node, split
 from cas.types import (
@@ -448,8 +448,12 @@ NUMBERS = {
     r"or at most (\d+) MiB \(trees, versions\)": gate.MAX_RECORD_BYTES >> 20,
     r"up to ([\d,]+) bytes; above, as the stream reference": INLINE_BYTES,
     r"\*\*Tree\*\* \(the state of a dataset\), a map: `format` (\d+)": RECORD_FORMAT,
-    r"at most ([\d,]+) bytes, or exactly one blob that is longer": lmdb.SEGMENT_BYTES,
-    r"`u64 \(segment \* 2\^(\d+) \+ offset\)": lmdb._OFFSET_BITS,
+    r"at most ([\d,]+) bytes, or exactly one blob that is longer": segments.SEGMENT_BYTES,
+    r"`u64 \(segment \* 2\^(\d+) \+ offset\)": segments.OFFSET_BITS,
+    r"must hold a shared lock at 2\^(\d+), and": leases.OPEN.bit_length() - 1,
+    r"must hold a shared lock at 2\^40 \+ (\d+) from": leases.WRITING - leases.OPEN,
+    r"a shared lock at 2\^(\d+) \+ the first": leases._VERSIONS.bit_length() - 1,
+    r"the first (\d+) bits of its hash": leases._VERSION_BITS,
 }
 TEXTS: dict[str, Callable[[str], bool]] = {
     r"A = 0x([0-9A-F]{16})": lambda found: int(found, 16) == cut.MULTIPLIER_A,
@@ -460,7 +464,7 @@ TEXTS: dict[str, Callable[[str], bool]] = {
     r"1\. `([0-9A-F ]+)`: the blob is one zstd frame": lambda found: bytes.fromhex(found) == compression.ZSTD_MAGIC,
     r"2\. `([0-9A-F ]+)`, a skippable frame": lambda found: bytes.fromhex(found) == compression.PLANES_MAGIC,
     r"`e` in ([\d, ]+):": lambda found: tuple(map(int, found.split(","))) == compression._PLANE_SIZES,
-    r"- `([a-z-]+)`: the ASCII text": lambda found: found == lmdb.MARKER,
+    r"- `([a-z-]+)`: the ASCII text": lambda found: found == leases.MARKER,
     r"the ASCII text `([^`]+)` and a line feed": lambda found: found.encode() + b"\n" == lmdb.MARKER_TEXT,
 }
 

@@ -24,8 +24,9 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), 
 
 
 def run_in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a line with ``cas`` being that of this interpreter."""
-    script = f'cas() {{ {shlex.quote(sys.executable)} -m cas.cli.main "$@"; }}\n{command}'
+    """Runs a line with ``cas`` and ``python`` being those of this interpreter."""
+    python = shlex.quote(sys.executable)
+    script = f'cas() {{ {python} -m cas.cli.main "$@"; }}\npython() {{ {python} "$@"; }}\n{command}'
     return subprocess.run(
         ["bash", "-c", script], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -90,6 +91,10 @@ def test_every_public_name_of_a_dataset_is_told_of() -> None:
         "description",
         "rename_column",
         "undo",
+        "diff",
+        "merge",
+        "blame",
+        "revert",
     ):
         assert name in text
     for class_ in (cas.Dataset, cas.ReadOnlyDataset, cas.Column, cas.Version, cas.History, cas.Tag, cas.Branch):

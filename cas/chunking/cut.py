@@ -49,6 +49,11 @@ def stands_alone(layout: Layout) -> bool:
     return layout.alone or (layout.row_bytes is not None and layout.row_bytes >= SINGLE_ROW_BYTES)
 
 
+def comes_in_pieces(layout: Layout) -> bool:
+    """Whether rows of the layout may be cut in pieces."""
+    return layout.row_bytes is None or layout.row_bytes > PIECE_BYTES
+
+
 def find_cuts(rows: Rows, layout: Layout, *, final: bool) -> Ints:
     """Returns the row counts after which a chunk ends, for rows that begin at a cut.
 

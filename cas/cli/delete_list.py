@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from cas.cli.paths import BATCH_ROWS, check_has_paths, encode_path, paths_of, print_bytes
+from cas.cli.whole_file import replacing
 from cas.codec.rows import Ints
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
@@ -30,7 +28,7 @@ def write_delete_list(dataset: ReadOnlyDataset, rows: Ints, target: str, *, stay
     if target == "-":
         print_bytes(lines)
         return
-    with _replacing(target) as file:
+    with replacing(target) as file:
         file.writelines(lines)
 
 
@@ -78,25 +76,3 @@ def _compare(dataset: ReadOnlyDataset, row: int, path: str | None, others: Ints)
 
 def _refuse(row: int, what: str) -> NoReturn:
     raise InvalidInputError(f"{what}; give each row a path of its own first", row=row)
-
-
-@contextmanager
-def _replacing(target: str) -> Iterator[IO[bytes]]:
-    """Opens a file for writing that takes its name when it is complete, so that no path in it is ever cut off.
-
-    A pipe or device is written to as it is.
-    """
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as file:
-            yield file
-        return
-    path = os.path.realpath(target)
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "xb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException:
-        if os.path.exists(part):
-            os.unlink(part)
-        raise

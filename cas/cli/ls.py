@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final
 
 import click
-import numpy as np
 
 from cas.cli.main import EXIT_INCOMPLETE
 from cas.cli.opened import SHORT_DIGITS, open_store, open_version
-from cas.cli.output import format_time, json_option, print_json, print_table, printable, to_json
+from cas.cli.output import format_time, json_option, print_json, print_table, to_json
 from cas.cli.paths import check_has_paths, encode_path, null_option, paths_of, print_bytes
-from cas.codec.image_format import NotAnImageError, image_format
-from cas.codec.rows import Rows
-from cas.codec.sequences import unframe_items
+from cas.cli.values import read_values, show_value
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.history import Version
 from cas.dataset.read_only import ReadOnlyDataset
-from cas.dataset.summary import format_bytes
 from cas.history.refs import MAIN
 from cas.repo.config import MANY_DATASETS
 from cas.repo.location import Location
 from cas.repo.repository import Repository, find_ref
-from cas.types import (
-    Array,
-    BinaryMask,
-    BoundingBox,
-    Bytes,
-    ClassLabel,
-    DateTime,
-    Dict,
-    Embedding,
-    Image,
-    Nullable,
-    SegmentMask,
-    Sequence,
-    Type,
-)
 
 _TABLE_ROWS: Final = 20
-_CELL_CHARACTERS: Final = 60
-_SHORT_ARRAY: Final = 8
 
 
 @click.command("ls", epilog="Example: cas ls lake/photos@v1.0 --columns path,label --limit 50")
@@ -170,7 +148,7 @@ def _column(dataset: ReadOnlyDataset, name: str) -> ReadOnlyColumn:
 def _rows_facts(
     where: str, version: Version, columns: dict[str, ReadOnlyColumn], rows: range, total: int
 ) -> dict[str, Any]:
-    values = {name: [to_json(value) for value in _values(column, rows)] for name, column in columns.items()}
+    values = {name: [to_json(value) for value in read_values(column, rows)] for name, column in columns.items()}
     return {
         "dataset": where,
         "version": version.id,
@@ -182,99 +160,8 @@ def _rows_facts(
 
 
 def _print_rows(version: Version, columns: dict[str, ReadOnlyColumn], rows: range, total: int) -> None:
-    cells = [[_cell(column.type, value) for value in _values(column, rows)] for column in columns.values()]
+    cells = [[show_value(column.type, value) for value in read_values(column, rows)] for column in columns.values()]
     table = zip(map(str, rows), *cells, strict=True)
     print_table(("row", *columns), table, right=("row",))
     shown = f"rows {rows.start:,} to {rows.stop - 1:,}" if rows else "no rows"
     click.echo(f"{shown} of {total:,}, version {version.id[:SHORT_DIGITS]}")
-
-
-def _values(column: ReadOnlyColumn, rows: range) -> Iterator[Any]:
-    """The values of rows; for images their format and size, for classes their names."""
-    kind, item = _plain(column.type), _innermost(column.type)
-    if isinstance(item, Image) and not item.raw:
-        for batch in column.bytes_batches(rows.start, rows.stop):
-            yield from (_undecoded(kind, data) for data in batch)
-    elif isinstance(kind, (Array, Embedding, BoundingBox, SegmentMask, BinaryMask, Image, Sequence)):
-        # One at a time: an array may be large.
-        yield from (_named(kind, column[row]) for row in rows)
-    else:
-        yield from (_named(kind, value) for value in column[rows.start : rows.stop])
-
-
-def _innermost(type_: Type) -> Type:
-    """The type of the items of the items of a sequence."""
-    kind = _plain(type_)
-    return _innermost(kind.of) if isinstance(kind, Sequence) else kind
-
-
-def _named(type_: Type, value: Any) -> Any:
-    """A value with names in place of codes of classes, and facts in place of raw images."""
-    kind = _plain(type_)
-    if value is None:
-        return None
-    if isinstance(kind, Sequence) and isinstance(_innermost(kind), (ClassLabel, Image)):
-        return [_named(kind.of, item) for item in value]
-    if isinstance(kind, ClassLabel):
-        return kind.int2str(int(value))
-    if isinstance(kind, Image):
-        return {"format": "raw", "dtype": kind.dtype, "shape": list(value.shape), "size_bytes": value.nbytes}
-    return value
-
-
-def _undecoded(type_: Type, data: bytes) -> Any:
-    """The facts of an encoded image, or of those of a sequence; neither is ever empty where there is one."""
-    kind = _plain(type_)
-    if not data:
-        return None
-    if isinstance(kind, Sequence):
-        items, _ = unframe_items(Rows.from_list([data]), None)
-        return [_undecoded(kind.of, bytes(item)) for item in items]
-    return _image_facts(data)
-
-
-def _image_facts(data: bytes) -> dict[str, Any]:
-    try:
-        name = image_format(data)
-    except NotAnImageError:
-        name = "unknown"
-    return {"format": name, "size_bytes": len(data)}
-
-
-def _plain(type_: Type) -> Type:
-    return type_.of if isinstance(type_, Nullable) else type_
-
-
-def _cell(type_: Type, value: Any) -> str:
-    """A value in a table."""
-    if value is None:
-        return "null"
-    kind = _plain(type_)
-    match kind:
-        case Image():
-            return f"{value['format']}, {format_bytes(value['size_bytes'])}"
-        case Bytes():
-            return format_bytes(len(value))
-        case Sequence() if len(value) > _SHORT_ARRAY:
-            return f"{len(value):,} items"
-        case Sequence():
-            return _shortened(f"[{', '.join(_item_cell(kind.of, item) for item in value)}]")
-        case DateTime() | Dict():
-            return _shortened(_text(to_json(value)))
-    if isinstance(value, np.ndarray):
-        small = value.size <= _SHORT_ARRAY and max(value.shape, default=0) <= _SHORT_ARRAY
-        return json.dumps(to_json(value)) if small else f"{value.dtype}[{', '.join(map(str, value.shape))}]"
-    return _shortened(str(value))
-
-
-def _item_cell(type_: Type, value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else _cell(type_, value)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _shortened(value: str) -> str:
-    text = printable(value)
-    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Final
+import warnings
+from typing import Final, TextIO
 
 import click
 
@@ -28,25 +29,33 @@ COMMANDS: Final = {
     "log": "List the versions of a dataset.",
     "reflog": "List where branches and tags have been, also deleted ones.",
     "show": "Show one version: its message, schema, size and what changed.",
+    "diff": "Show what changed from one version to another.",
+    "blame": "Show which version made each value of a column what it is.",
     "ls": "List the datasets of a store, or the rows of a dataset.",
     "tag": "List, make, rename or delete tags.",
     "branch": "List, make, rename or delete branches.",
+    "merge": "Merge a version into a branch, row by row.",
+    "revert": "Give a branch the content of an earlier version again.",
     "undo": "Take a branch back to where it was before its last move.",
+    "recover": "List, commit or drop what was left uncommitted.",
     "stats": "Count rows, bytes and what deduplication saves.",
     "du": "Count what deleting branches and tags would free.",
     "duplicates": "List groups of identical rows.",
     "leaks": "List rows that stand in another dataset or split too.",
     "checkout": "Write the images of a version to a folder, bit for bit.",
+    "gc": "Remove what no branch, tag or recent move leads to.",
+    "fsck": "Check every stored byte, and repair from another store.",
     "cat-file": "Print a stored blob by its hash.",
 }
 
 EXIT_OK: Final = 0
 EXIT_INCOMPLETE: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_CONFLICT: Final = 4
 _EXIT_CODES: Final[tuple[tuple[type[CasError], int], ...]] = (
     (NotFoundError, 3),
-    (ExistsError, 4),
-    (ConflictError, 4),
+    (ExistsError, EXIT_CONFLICT),
+    (ConflictError, EXIT_CONFLICT),
     (CorruptedError, 5),
     (StoreError, 6),
     (ReadOnlyError, 6),
@@ -55,9 +64,9 @@ _EXIT_CODES: Final[tuple[tuple[type[CasError], int], ...]] = (
 )
 _EXIT_INTERRUPTED: Final = 130
 _EPILOG: Final = """\b
-Exit codes: 0 done; 1 done, but something was left out, or leaks were found (it is listed);
-2 wrong usage or input; 3 not found; 4 exists already, or a conflict; 5 damaged data;
-6 storage failed; 7 unsupported.
+Exit codes: 0 done; 1 done, but something was left out, or leaks were found (it is listed), or
+differences with diff --exit-code; 2 wrong usage or input; 3 not found; 4 exists already, or a
+conflict; 5 damaged data; 6 storage failed; 7 unsupported.
 """
 
 
@@ -90,8 +99,20 @@ def cli() -> None:
     """
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    click.echo(f"cas: {message}", err=True)
+
+
 def run() -> None:
-    """Runs the command line; errors become one line and an exit code."""
+    """Runs the command line; errors become one line and an exit code, warnings one line."""
+    warnings.showwarning = _show_warning
     try:
         # Not cli.main, which keeps interruptions and broken pipes to itself.
         with cli.make_context("cas", sys.argv[1:]) as context:

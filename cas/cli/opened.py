@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ import click
 
 from cas.cli.output import format_time
 from cas.dataset.history import Version, find_version
+from cas.errors import InvalidInputError
 from cas.history.records import TreeRecord
 from cas.history.refs import BRANCH, MAIN, TAG
-from cas.repo.location import Location
+from cas.repo.location import Location, parse_url
 from cas.repo.repository import Repository, open_repository, scan_refs
 
 SHORT_DIGITS = 12
@@ -39,6 +41,32 @@ class OpenedDataset:
         """Returns the version that a revision names."""
         hash_ = find_version(self.repository, self.dataset, revision)
         return Version(self.repository, self.dataset, self.location.name, hash_)
+
+    def revision_of(self, text: str) -> str:
+        """Returns the revision that a second argument names: ``@REV``, ``REV``, or a url of the same dataset.
+
+        A url without a revision means ``main``. Text that leads to no dataset is a revision. Raises
+        :class:`~cas.errors.InvalidInputError` for a url of another dataset.
+        """
+        if text.startswith("@"):
+            return text[1:]
+        other = parse_url(text)
+        if other.store is None or not self._is_dataset(other):
+            return text
+        return other.revision or MAIN
+
+    def _is_dataset(self, other: Location) -> bool:
+        """Whether a place is this dataset; False for none at all, and an error for another one."""
+        assert other.store is not None
+        if os.path.samefile(other.store, self.repository.path):
+            if not self.repository.has_dataset(other.name):
+                return False
+            if self.repository.dataset_id(other.name) == self.dataset:
+                return True
+        raise InvalidInputError(
+            f"{other.path} is another dataset than {self.where}; a second argument names a version of the same one, "
+            f"such as @{MAIN}"
+        )
 
     def refs(self) -> Refs:
         """Returns the branches and tags of the dataset by the versions they name."""

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -30,6 +31,9 @@ _ANY_WIDTH: Final = 10_000
 
 Report = Callable[[int, int, int, int], None]
 """Is told of progress: items done, items in all, bytes done, bytes in all (0 while unknown)."""
+
+CountReport = Callable[[str, int, int], None]
+"""Is told of progress: what is done, how much of it, and of how much in all (0 while unknown)."""
 
 
 def print_json(value: Any) -> None:
@@ -101,7 +105,8 @@ def console() -> Console:
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
     """Prints rows of text under headings; the columns named in ``right`` are aligned to the right.
 
-    Control characters are shown as escapes. A line that is wider than the terminal runs on: nothing is cut off.
+    Control characters are shown as escapes. A line that is wider than the terminal runs on: nothing is cut off, and no
+    line ends in spaces.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
@@ -110,7 +115,15 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right
         table.add_row(*(Text(printable(cell)) for cell in row))
     screen = console()
     screen.width = _ANY_WIDTH
-    screen.print(table)
+    lines = screen.render_lines(table, pad=False)
+    screen.print(Segments([segment for line in lines for segment in (*_without_end(line), Segment.line())]), end="")
+
+
+def _without_end(line: list[Segment]) -> list[Segment]:
+    """A line without the spaces at its end, which would begin another one on a narrow terminal."""
+    while line and not line[-1].text.strip():
+        line.pop()
+    return [*line[:-1], Segment(line[-1].text.rstrip(), line[-1].style)] if line else line
 
 
 def _counted(what: str, done: int, total: int) -> str:
@@ -137,5 +150,27 @@ def progress(what: str, *, quiet: bool) -> Iterator[Report | None]:
 
         def report(done: int, total: int, size: int, size_total: int) -> None:
             bar.update(files, completed=size, total=size_total or None, description=_counted(what, done, total))
+
+        yield report
+
+
+@contextmanager
+def count_progress(*, quiet: bool) -> Iterator[CountReport | None]:
+    """Shows what is being done, and how much of it; gives None where standard error is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total or None, description=f"{what} {done:,}")
 
         yield report

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cas.codec.rows import Ints
 from cas.codec.values import Streams, decode_values, single_values
 from cas.dataset.indexing import check_row, select
-from cas.errors import InvalidTypeError
+from cas.dataset.state import ColumnState
+from cas.errors import CorruptedError, InvalidTypeError
 from cas.types import DATA, Type
 
 if TYPE_CHECKING:
@@ -62,8 +64,15 @@ class ReadOnlyColumn:
         with self._dataset._lock:
             selected = select(index, len(self))
             numbers = range(selected, selected + 1) if isinstance(selected, int) else selected
-            streams = self._dataset._column_state(self._name).read_numbers(numbers)
-        values = self._decode(streams)
+            state = self._dataset._column_state(self._name)
+            try:
+                streams = state.read_numbers(numbers)
+            except CorruptedError as error:
+                raise self._told(error, state, numbers) from error
+        try:
+            values = self._decode(streams)
+        except CorruptedError as error:
+            raise self._told(error, state, numbers) from error
         return single_values(self.type, values)[0] if isinstance(selected, int) else values
 
     def _decode(self, streams: Streams) -> Any:
@@ -79,15 +88,34 @@ class ReadOnlyColumn:
             raise InvalidTypeError(f"{row!r} is not a row number; expected an int")
         with self._dataset._lock:
             row = check_row(int(row), len(self))
-            return self._dataset._column_state(self._name).streams[DATA].read(row, row + 1).row(0).tobytes()
+            state = self._dataset._column_state(self._name)
+            try:
+                return state.streams[DATA].read(row, row + 1).row(0).tobytes()
+            except CorruptedError as error:
+                raise self._told(error, state, range(row, row + 1)) from error
 
     def bytes_batches(self, start: int = 0, stop: int | None = None) -> Iterator[list[builtins.bytes]]:
         """Yields the stored bytes of rows ``start`` to ``stop``, in lists of about 8 MiB; both count as in a slice."""
         selected = select(slice(start, stop), len(self))
         assert isinstance(selected, range)
-        stream = self._dataset._column_state(self._name).streams[DATA]
-        batches = stream.batches(selected.start, selected.stop)
-        return ([row.tobytes() for row in rows] for rows in batches)
+        return self._bytes_batches(self._dataset._column_state(self._name), selected)
+
+    def _bytes_batches(self, state: ColumnState, numbers: range) -> Iterator[list[builtins.bytes]]:
+        done = numbers.start
+        try:
+            for rows in state.streams[DATA].batches(numbers.start, numbers.stop):
+                done += rows.count
+                yield [row.tobytes() for row in rows]
+        except CorruptedError as error:
+            raise self._told(error, state, range(done, numbers.stop)) from error
+
+    def _told(self, error: CorruptedError, state: ColumnState, numbers: range | Ints) -> CorruptedError:
+        """The error with what it means here: which of the rows that were asked for cannot be read."""
+        rows = state.damaged_rows(error.blob, numbers)
+        version = self._dataset.version.id
+        runs = ", ".join(f"{start} to {stop - 1}" if stop - start > 1 else str(start) for start, stop in rows[:8])
+        message = f"{error} (column {self._name!r}, rows {runs}{', ...' if len(rows) > 8 else ''}, version {version})"
+        return CorruptedError(message, blob=error.blob, version=version, column=self._name, rows=rows)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r}: {self.type}, {len(self)} rows>"

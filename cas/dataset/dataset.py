@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cas.codec import cbor
-from cas.dataset import moves
-from cas.dataset.abandoned import Holder, keep, keep_left, warn_of_others, watch
+from cas.dataset import moves, recovery
+from cas.dataset.abandoned import Holder, keep, keep_left, watch
+from cas.dataset.background import plan_flush
 from cas.dataset.branches import Branch, Branches
 from cas.dataset.draft import Draft
 from cas.dataset.future import Future
@@ -23,15 +24,14 @@ from cas.errors import (
     BranchNotFoundError,
     ConflictError,
     InvalidTypeError,
-    SessionNotFoundError,
     UncommittedChangesError,
 )
 from cas.history.conflicts import RAISE, OnConflict, check_on_conflict
 from cas.history.refs import BRANCH, RefRecord, check_title
 from cas.repo.branches import metadata_changed
 from cas.repo.repository import Repository, find_ref, scan_refs
-from cas.repo.sessions import Session, read_sessions, remove_session
-from cas.store.contract import Transaction, View
+from cas.repo.sessions import Session, read_sessions
+from cas.store.contract import View
 
 
 def _checked_details(details: object) -> Mapping[str, Any]:
@@ -47,6 +47,7 @@ class Dataset(Staging):
     Metadata and tags are durable at once. Other writers' commits show after :meth:`refresh`.
 
     A handle that is closed or dropped with staged changes keeps them recoverable, with a warning: see :meth:`recover`.
+    Opening one warns where something can be recovered on its branch.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class Dataset(Staging):
         self._branch_id = head.id
         self._holder = Holder(self._draft_from(base or head.version), f"{self._where} (branch {branch!r})")
         self._unwatch = watch(self, self._holder)
+        if base is None:
+            recovery.warn_of_left(self)
 
     def _read_head(self) -> RefRecord:
         with self._repository.store.read() as view:
@@ -77,6 +80,9 @@ class Dataset(Staging):
         with self._lock:
             self._check_open()
             return self._holder.draft
+
+    def _plan_flush(self, at: float) -> None:
+        plan_flush(self, at)
 
     # What there is
 
@@ -314,7 +320,11 @@ class Dataset(Staging):
     # Uncommitted changes that were kept
 
     def flush(self, details: Mapping[str, Any] | None = None) -> None:
-        """Writes staged changes durably without committing; after a crash they can be recovered."""
+        """Writes staged changes durably without committing; after a crash they can be recovered.
+
+        It happens by itself with each 64 MiB, and 10 seconds after a change. With ``details``, values that tell the
+        program where it was, it does not from there on: what is kept stays what they tell of, up to the next flush.
+        """
         with self._editing() as draft:
             draft.flush(_checked_details(details))
 
@@ -327,76 +337,23 @@ class Dataset(Staging):
     def recover(self) -> bool:
         """Stages again what a handle left uncommitted; False where there is nothing.
 
-        It takes the last session that began at the version this handle is at, and whose handle is gone: closed or
-        dropped with staged changes, or, after a crash, flushed. Then commit, or roll back to drop it for good. Raises
-        ``UncommittedChangesError`` where changes are staged here, and :class:`~cas.errors.ConflictError` where what was
-        left on this branch began at another version; the message says how to get it or drop it.
+        It takes the last session of this branch whose handle is gone: closed or dropped with staged changes, or killed.
+        This handle is at the version then that the changes began at, and :meth:`commit` makes them to what the branch
+        has now; :meth:`rollback` drops them for good. What was left on another branch is taken where it began at
+        the version that this handle is at. Raises ``UncommittedChangesError`` where changes are staged here.
         """
-        with self._editing() as draft:
-            if draft.changed:
-                raise UncommittedChangesError("there are uncommitted changes; commit or roll back before recovering")
-            left = self._left()
-            fitting = {id_: session for id_, session in left.items() if session.base == draft.base}
-            if fitting:
-                self._adopt(max(fitting, key=lambda id_: (fitting[id_].branch == self._branch, fitting[id_].updated)))
-                return True
-            elsewhere = [session for session in left.values() if session.branch == self._branch]
-            if elsewhere:
-                base = max(elsewhere, key=lambda session: session.updated).base.hex()
-                raise ConflictError(
-                    f"what was left uncommitted began at version {base[:12]}, and branch {self._branch!r} has moved "
-                    f"since; to get it: ds.branch('rescued', version='{base[:12]}').open().recover(); to drop it: "
-                    f"ds.discard()",
-                    expected=base,
-                    found=draft.base.hex(),
-                )
-            warn_of_others(self._holder)
-            return False
+        return recovery.recover(self)
 
     def discard(self) -> int:
         """Drops what handles that are gone left uncommitted on this branch, for good; returns how many did."""
-        with self._lock:
-            ids = [id_ for id_, session in self._left().items() if session.branch == self._branch]
-
-            def change(txn: Transaction) -> None:
-                for id_ in ids:
-                    remove_session(txn, self._dataset, id_)
-
-            if ids:
-                self._repository.store.write(change)
-            return len(ids)
-
-    def _left(self) -> dict[bytes, Session]:
-        """The sessions that nobody holds, but those that an import takes up again by itself."""
-        return {
-            id_: session
-            for id_, session in self.sessions().items()
-            if not session.alive and "import" not in session.details
-        }
+        return recovery.discard(self)
 
     def adopt(self, id_: bytes) -> Session:
-        """Takes over the uncommitted changes of a session, of those in :meth:`sessions`, that began at this version."""
-        with self._editing() as draft:
-            if draft.changed:
-                raise UncommittedChangesError(
-                    "there are uncommitted changes; commit or roll back before adopting others"
-                )
-            return self._adopt(id_)
+        """Takes over the uncommitted changes of a session, of those in :meth:`sessions`, as :meth:`recover` does.
 
-    def _adopt(self, id_: bytes) -> Session:
-        draft = self._draft
-        session = self.sessions().get(id_) if isinstance(id_, bytes) else None
-        if session is None:
-            raise SessionNotFoundError(f"there is no session {id_!r:.80}; sessions() lists them", name=id_)
-        if session.base != draft.base:
-            raise ConflictError(
-                f"the uncommitted changes began at version {session.base.hex()[:12]}, this is {draft.base.hex()[:12]}; "
-                f"make a branch there and adopt them on it",
-                expected=session.base.hex(),
-                found=draft.base.hex(),
-            )
-        draft.adopt(id_, session)
-        return session
+        Also of a process that may still be at work: only who knows better takes from it.
+        """
+        return recovery.adopt(self, id_)
 
     def close(self) -> None:
         """Releases the store; the handle cannot be used any more.
@@ -411,6 +368,7 @@ class Dataset(Staging):
                 keep(self._holder, "was closed")
             finally:
                 self._closed = True
+                self._holder.draft.release()
                 self._repository.store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

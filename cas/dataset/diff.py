@@ -14,7 +14,7 @@ from cas.codec.values import single_values
 from cas.dataset.history import Version
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.dataset.rows import RowView
-from cas.dataset.summary import Summary
+from cas.dataset.summary import Summary, format_runs
 from cas.history.compare import KeyChange, changed_cells, changed_keys, decode_metadata_value, read_metadata
 from cas.history.lineage import pair_columns
 from cas.history.missing import MISSING
@@ -24,7 +24,6 @@ from cas.tree.alignment import complement, numbers_of, runs_of_numbers
 from cas.types import Type
 
 _BATCH_ROWS: Final = 256
-_SHOWN_RUNS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +75,18 @@ class DiffRows:
         """The numbers of the rows in their version, ascending; int64 of shape (rows,)."""
         return numbers_of(self.starts, self.lengths)
 
+    def first(self, count: int) -> Ints:
+        """Returns the numbers of the first so many rows; costs these and a look at the runs, not all rows."""
+        runs = int(np.searchsorted(np.cumsum(self.lengths), count)) + 1
+        return numbers_of(self.starts[:runs], self.lengths[:runs].clip(max=count))[:count]
+
     def __iter__(self) -> Iterator[RowView]:
         for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
             for row in range(start, start + length):
                 yield self._dataset[row]
 
     def __repr__(self) -> str:
-        return f"<{len(self)} rows: {_shown(self.starts, self.lengths)}>"
+        return f"<{len(self)} rows: {format_runs(self.starts, self.lengths)}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class CellChanges:
                 yield CellChange(row, old_row, old, new)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} values: rows {_shown(*runs_of_numbers(self.rows))}>"
+        return f"<{len(self)} values: rows {format_runs(*runs_of_numbers(self.rows))}>"
 
 
 class Diff:
@@ -228,9 +232,9 @@ class Diff:
         lines = [f"{self.a.id[:12]} to {self.b.id[:12]}", *self._schema_lines()]
         for rows, what in ((self.inserted, "inserted"), (self.deleted, "deleted")):
             if len(rows):
-                lines.append(f"{len(rows):,} rows {what}: {_shown(rows.starts, rows.lengths)}")
+                lines.append(f"{len(rows):,} rows {what}: {format_runs(rows.starts, rows.lengths)}")
         for name, changes in self.updated.items():
-            shown = _shown(*runs_of_numbers(changes.rows))
+            shown = format_runs(*runs_of_numbers(changes.rows))
             lines.append(f"{len(changes):,} values of {name!r} changed: rows {shown}")
         for change in self.metadata:
             where = "" if change.column is None else f" of {change.column!r}"
@@ -260,15 +264,3 @@ def _to_dict(change: MetadataChange) -> dict[str, Any]:
 
 def _runs_to_dict(starts: Ints, lengths: Ints) -> dict[str, Any]:
     return {"count": int(lengths.sum()), "runs": np.column_stack((starts, starts + lengths)).tolist()}
-
-
-def _shown(starts: Ints, lengths: Ints) -> str:
-    """The first runs in words.
-
-    >>> _shown(np.array([0, 7]), np.array([5, 1]))
-    '0 to 4, 7'
-    """
-    pairs = zip(starts[:_SHOWN_RUNS].tolist(), lengths[:_SHOWN_RUNS].tolist(), strict=True)
-    words = [str(start) if length == 1 else f"{start} to {start + length - 1}" for start, length in pairs]
-    more = len(starts) - len(words)
-    return ", ".join(words) + (f" and {more:,} more runs" if more else "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,13 +26,15 @@ from cas.repo.commit import Proposal, commit
 from cas.repo.metadata import Origin, live_scope_key, move_mappings
 from cas.repo.rebase import rebase
 from cas.repo.repository import Repository, check_dataset
-from cas.repo.sessions import NOBODY, Session, put_session, remove_session
+from cas.repo.sessions import NOBODY, Session, claim_session, put_session, release_session, remove_session
 from cas.store.contract import Transaction
 from cas.store.gate import BlobWriter
 from cas.tree.node import Nodes
 from cas.types import Type
 
 DIRECT_BYTES: Final = 8 << 20
+FLUSH_BYTES: Final = 64 << 20
+FLUSH_SECONDS: Final = 10.0
 
 Encoded = dict[str, Streams]
 RowEdit = tuple[int, int, Encoded | None, int]
@@ -40,11 +44,14 @@ class Draft:
     """The uncommitted state of one handle on a branch, which began at version ``base``.
 
     Memory stays bounded: above 8 MiB staged rows are cut, hashed and handed to the writer, which puts them from 32
-    MiB on.
+    MiB on. What is staged becomes durable, as a session, with the edit that makes it 64 MiB since it was last;
+    otherwise from :attr:`flush_at` on, by the thread of :mod:`cas.dataset.background` or, where that did not come to it
+    for as long again, by the next edit.
     """
 
     def __init__(self, repository: Repository, dataset: bytes, branch: str, branch_id: bytes, base: bytes) -> None:
         self._repository = repository
+        self._lease = repository.store.lease_reading(base)
         self._dataset = dataset
         self._branch = branch
         self._branch_id = branch_id
@@ -56,15 +63,18 @@ class Draft:
         self._row_pieces: Pieces[Inserted] = Pieces(self._base_rows)
         self._id = uuid.uuid4().bytes
         self._since: int | None = None
-        self._flushed_with_details = False
+        self._has_details = False
+        self._kept_by_owner = False
         self._added: set[bytes] = set()
         self._defaults: dict[Origin, dict[str, bytes]] = {}
         self._inherited = False
+        self._unflushed = _NOTHING
+        self._depth = 0
         self.changed = False
 
     def append(self, values: Encoded, count: int) -> None:
         """Stages rows at the end."""
-        with self._change():
+        with self._change(_size_bytes(values)):
             self.state.append(_own(values), count)
             self._row_pieces.append(Inserted(count))
             self._settle_if_large()
@@ -73,7 +83,7 @@ class Draft:
         """Stages replacements of rows ``start`` to ``stop`` by ``count`` new ones, in ascending order."""
         if not edits:
             return
-        with self._change():
+        with self._change(sum(_size_bytes(new) for _, _, new, _ in edits if new)):
             self.state.splice([(start, stop, new and _own(new), count) for start, stop, new, count in edits])
             self._row_pieces.splice([(start, stop, Inserted(count)) for start, stop, _, count in edits])
             self._settle_if_large()
@@ -98,7 +108,7 @@ class Draft:
             edits.append((start, stop, {name: rows.slice(done, upto) for name, rows in streams.items()}))
             done = upto
         if edits:
-            with self._change():
+            with self._change(_size_bytes({column.name: streams})):
                 column.splice(edits)
                 self._settle_if_large()
 
@@ -131,23 +141,56 @@ class Draft:
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Makes the changes of the block take effect together, or, whatever is raised meanwhile, not at all."""
-        state, rows, changed = self.state.save(), self._row_pieces.save(), self.changed
+        state, rows, changed, unflushed = self.state.save(), self._row_pieces.save(), self.changed, self._unflushed
+        self._depth += 1
         try:
             yield
+            if self._depth == 1 and self._is_overdue:
+                self.flush({})
         except BaseException:
             self.state.restore(state)
             self._row_pieces.restore(rows)
-            self.changed = changed
+            self.changed, self._unflushed = changed, unflushed
             # What the writer holds by now may be the caller's memory, which need not stay as it is.
             self._writer.own()
             raise
+        finally:
+            self._depth -= 1
 
     @contextmanager
-    def _change(self) -> Iterator[None]:
+    def _change(self, size_bytes: int = 0) -> Iterator[None]:
         with self.whole():
             yield
             self.changed = True
-            self._flushed_with_details = self._inherited = False
+            self._inherited = False
+            since = self._unflushed.since
+            self._unflushed = _Unflushed(
+                time.monotonic() if since is None else since, self._unflushed.size_bytes + size_bytes
+            )
+
+    @property
+    def flush_at(self) -> float | None:
+        """When what is staged is to be written durably, by the monotonic clock; None where nobody needs to.
+
+        Where the owner flushes with details, these tell of rows up to there, so nothing else is flushed in between.
+        """
+        if self._unflushed.since is None or self._has_details or self._kept_by_owner:
+            return None
+        return self._unflushed.since + FLUSH_SECONDS
+
+    @property
+    def _is_overdue(self) -> bool:
+        at = self.flush_at
+        return at is not None and (self._unflushed.size_bytes >= FLUSH_BYTES or time.monotonic() > at + FLUSH_SECONDS)
+
+    @contextmanager
+    def kept_by_owner(self) -> Iterator[None]:
+        """Leaves it to the block to flush what it stages, with details of its own."""
+        self._kept_by_owner = True
+        try:
+            yield
+        finally:
+            self._kept_by_owner = False
 
     def _settle_if_large(self) -> None:
         if self.state.staged_bytes >= DIRECT_BYTES or self.state.crowded:
@@ -211,7 +254,9 @@ class Draft:
         """
         if not self.changed or self._inherited:
             return False
-        if not self._flushed_with_details:
+        if self._has_details and self._unflushed is _NOTHING:
+            self._repository.store.write(lambda txn: release_session(txn, self._dataset, self._id))
+        else:
             self._put_session({}, NOBODY)
         return True
 
@@ -219,7 +264,8 @@ class Draft:
         """Tells the draft that it is the copy of a forked child: the session is the parent's."""
         self._id = uuid.uuid4().bytes
         self._since = None
-        self._flushed_with_details = False
+        self._has_details = False
+        self._unflushed = _NOTHING
         self._inherited = self.changed
         # The metadata of columns that the parent has added is the parent's too.
         self._added = set()
@@ -255,7 +301,8 @@ class Draft:
             return since
 
         self._since = self._repository.store.write(change)
-        self._flushed_with_details = bool(details)
+        self._has_details = bool(details)
+        self._unflushed = _NOTHING
         self._writer.clear()
 
     def adopt(self, id_: bytes, session: Session) -> None:
@@ -268,18 +315,25 @@ class Draft:
             raise CorruptedError("the columns of the uncommitted rows do not fit them", blob=session.tree.hex())
         for name, column in state.columns.items():
             column.origin = session.origins[name]
+        self._repository.store.write(lambda txn: claim_session(txn, self._dataset, id_, session))
         self.state = state
         self._row_pieces = _pieces_of(row_map.runs, self._base_rows)
         self._id = id_
         self._since = session.since
-        self._flushed_with_details = bool(session.details)
+        self._has_details = bool(session.details)
         self._added = {origin for origin in session.origins.values() if isinstance(origin, bytes)}
         defaults = decode_defaults(read_payload(session.defaults, self._nodes), "session")
         self._defaults = {session.origins[name]: rows for name, rows in defaults.items() if name in session.origins}
         self.changed = True
 
+    def release(self) -> None:
+        """Ends the leases: the draft is not used any more."""
+        self._lease.release()
+        self._writer.release()
+
     def discard(self) -> None:
         """Ends the session, if there is one, with the metadata of its columns; the draft is spent then."""
+        self._writer.release()
         if self._since is None and not self._added:
             return
         staged = [live_scope_key(self._dataset, self._branch, column) for column in self._added]
@@ -315,10 +369,24 @@ def runs_of(numbers: Selection) -> Iterator[tuple[int, int]]:
     yield from zip(starts.tolist(), stops.tolist(), strict=True)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Unflushed:
+    """How long, by the monotonic clock, and how many bytes of staged rows no session holds yet."""
+
+    since: float | None
+    size_bytes: int
+
+
+_NOTHING: Final = _Unflushed(None, 0)
+
+
+def _size_bytes(values: Encoded) -> int:
+    return sum(rows.nbytes for streams in values.values() for rows in streams.values())
+
+
 def _own(values: Encoded) -> Encoded:
     """Copies rows that may be the caller's memory, unless they are so many that they are written at once."""
-    size = sum(rows.nbytes for streams in values.values() for rows in streams.values())
-    if size >= DIRECT_BYTES:
+    if _size_bytes(values) >= DIRECT_BYTES:
         return values
     return {name: {key: _copied(rows) for key, rows in streams.items()} for name, streams in values.items()}
 

@@ -30,6 +30,7 @@ class ReadOnlyDataset(Readable):
     def __init__(self, repository: Repository, dataset: bytes, name: str, version: bytes) -> None:
         super().__init__(repository, dataset, name)
         self._version = version
+        self._lease = repository.store.lease_reading(version)
         self._table = State(repository.nodes, repository.tree(repository.version(version).tree))
 
     @property
@@ -83,6 +84,7 @@ class ReadOnlyDataset(Readable):
     def close(self) -> None:
         """Releases the store; the dataset cannot be used any more."""
         self._closed = True
+        self._lease.release()
         self._repository.store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from cas.codec import cbor
 from cas.dataset.history import Version, to_datetime
-from cas.errors import ExistsError, InvalidTypeError, NotFoundError
+from cas.errors import ExistsError, InvalidTypeError, NotFoundError, VersionNotFoundError
+from cas.history.graph import find_entry
 from cas.history.refs import BRANCH, RefRecord, check_ref_name
 from cas.repo.branches import begin_metadata
 from cas.repo.commit import move_ref
@@ -108,6 +109,8 @@ def create_ref(
     def change(txn: Transaction) -> RefRecord:
         check_dataset(txn, dataset)
         check_free(txn, dataset, what, checked)
+        if find_entry(txn, version) is None:
+            raise VersionNotFoundError(f"version {version.hex()[:12]} has been collected", name=version.hex())
         ref = RefRecord(what._kind, version, txn.timestamp(), message, uuid.uuid4().bytes)
         move_ref(txn, dataset, checked, None, ref, what._kind, message)
         if what._kind == BRANCH:

@@ -64,13 +64,20 @@ class Staging(Readable):
     def _state(self) -> State:
         return self._draft.state
 
+    def _plan_flush(self, at: float) -> None:
+        """Sees to it that what is staged is written durably once the monotonic clock shows ``at``."""
+        raise NotImplementedError
+
     @contextmanager
     def _editing(self) -> Iterator[Draft]:
         """Gives the draft to one thread; refused to what yields rows that are being put into it."""
         with self._lock:
             if self._being_filled:
                 raise InvalidInputError("the dataset cannot be changed by what yields the rows that are put into it")
-            yield self._draft
+            draft = self._draft
+            yield draft
+            if draft.flush_at is not None:
+                self._plan_flush(draft.flush_at)
 
     @contextmanager
     def _filling(self) -> Iterator[Draft]:

@@ -13,10 +13,12 @@ from cas.codec.rows import Ints, Rows
 from cas.codec.values import Streams
 from cas.dataset.pieces import Pieces
 from cas.errors import StoreError
+from cas.hashing import HASH_BYTES
 from cas.history.records import EMPTY_METADATA, ColumnRecord, Payload, TreeRecord
 from cas.repo.metadata import Origin
 from cas.store.gate import BlobWriter
 from cas.tree.constant import build_constant_stream
+from cas.tree.damage import DamageFinder
 from cas.tree.node import Nodes
 from cas.tree.read import EMPTY_STREAM, StreamRef
 from cas.tree.stream import KeepRows, StreamReader, edit_stream
@@ -106,6 +108,12 @@ class StreamState:
             position += len(piece)
         return Rows.concat(found, self.layout.row_bytes).take(inverse)
 
+    def damaged_rows(self, hash_: bytes, start: int, stop: int) -> list[tuple[int, int]]:
+        """Returns which of the rows ``start`` to ``stop`` a blob takes; with staged edits that is not looked for."""
+        if self._pieces.edited:
+            return []
+        return DamageFinder(self._nodes, {hash_}).rows(self.reader.ref, self.layout, start, stop).get(hash_, [])
+
     def save(self) -> tuple[Any, ...]:
         """Returns what :meth:`restore` needs to undo later changes."""
         return self.reader, self._pieces, self._pieces.save(), self.staged_bytes
@@ -118,11 +126,22 @@ class StreamState:
     def settle(self, writer: BlobWriter) -> StreamRef:
         """Turns staged edits into a tree, handing its blobs to the writer, and returns it."""
         if self._pieces.edited:
-            ref = edit_stream(self.reader, list(self._pieces), writer)
-            self.reader = StreamReader(self._nodes, ref, self.layout)
-            self._pieces = Pieces(ref.rows)
-            self.staged_bytes = 0
+            self._replace(edit_stream(self.reader, list(self._pieces), writer))
         return self.reader.ref
+
+    def _replace(self, ref: StreamRef) -> None:
+        self.reader = StreamReader(self._nodes, ref, self.layout)
+        self._pieces = Pieces(ref.rows)
+        self.staged_bytes = 0
+
+
+def _hash_named(blob: str | None) -> bytes | None:
+    """The hash that an error names, or None where it names something else."""
+    try:
+        hash_ = bytes.fromhex(blob or "")
+    except ValueError:
+        return None
+    return hash_ if len(hash_) == HASH_BYTES else None
 
 
 class ColumnState:
@@ -161,6 +180,27 @@ class ColumnState:
                 return self.read(numbers.start, numbers.stop)
             numbers = np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64)
         return self.take(numbers)
+
+    def damaged_rows(self, blob: str | None, numbers: range | Ints) -> list[tuple[int, int]]:
+        """Returns which of some rows a blob that cannot be read takes, as runs; all of them where that is not known.
+
+        Cost: the nodes above the rows.
+        """
+        asked = np.unique(np.asarray(numbers, np.int64))
+        hash_ = _hash_named(blob)
+        runs: list[tuple[int, int]] = []
+        if hash_ is not None and len(asked):
+            for stream in self.streams.values():
+                runs += stream.damaged_rows(hash_, int(asked[0]), int(asked[-1]) + 1)
+        if runs:
+            taken = np.zeros(len(asked), np.bool_)
+            for start, stop in runs:
+                taken |= (asked >= start) & (asked < stop)
+            asked = asked[taken] if taken.any() else asked
+        ends = np.flatnonzero(np.diff(asked) > 1)
+        starts = asked[np.concatenate((np.zeros(min(1, len(asked)), np.int64), ends + 1))]
+        stops = asked[np.concatenate((ends, np.full(min(1, len(asked)), len(asked) - 1)))] + 1
+        return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
     def splice(self, edits: Sequence[tuple[int, int, Streams | None]]) -> None:
         """Stages edits in each stream."""

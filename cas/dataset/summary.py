@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from cas.codec.rows import Ints
 from cas.dataset.state import ColumnState
 
 if TYPE_CHECKING:
     from cas.dataset.readable import Readable
+
+_SHOWN_RUNS: Final = 8
 
 
 class Summary(str):
@@ -52,3 +55,16 @@ def format_bytes(size: float) -> str:
         if size < 1024 or unit == "TiB":
             break
     return f"{size:.1f} {unit}"
+
+
+def format_runs(starts: Ints, lengths: Ints) -> str:
+    """Returns the first of some runs of rows in words.
+
+    >>> import numpy as np
+    >>> format_runs(np.array([0, 7]), np.array([5, 1]))
+    '0 to 4, 7'
+    """
+    pairs = zip(starts[:_SHOWN_RUNS].tolist(), lengths[:_SHOWN_RUNS].tolist(), strict=True)
+    words = [str(start) if length == 1 else f"{start} to {start + length - 1}" for start, length in pairs]
+    more = len(starts) - len(words)
+    return ", ".join(words) + (f" and {more:,} more runs" if more else "")

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, overload
 
+import numpy as np
+
 from cas.codec.rows import Ints
 from cas.codec.values import decode_values, single_values
-from cas.errors import InvalidInputError
+from cas.errors import InvalidInputError, UnsupportedError
 from cas.history.missing import MISSING
 from cas.history.records import ColumnRecord
 from cas.tree.node import Nodes
 from cas.tree.stream import StreamReader
+from cas.types import DATA
 
 CELL: Final = "cell"
 ROW: Final = "row"
@@ -49,7 +52,9 @@ class Conflict:
 
     def __str__(self) -> str:
         where = self._place()
-        values = (f"{name} {value!r:.60}" for name, value in self._sides())
+        # A number of an array says its type, which is that of the column.
+        sides = ((name, value.item() if isinstance(value, np.generic) else value) for name, value in self._sides())
+        values = (f"{name} {value!r:.60}" for name, value in sides)
         return f"{where}: {', '.join(values)}"
 
     def _place(self) -> str:
@@ -127,12 +132,18 @@ class Conflicts(Sequence[Conflict]):
 
 
 def read_cell(nodes: Nodes, column: ColumnRecord | None, row: int) -> Any:
-    """Returns the value of a row of a column, ``MISSING`` where there is neither."""
+    """Returns the value of a row of a column, ``MISSING`` where there is neither.
+
+    What does not decode, such as a broken image, or one where the package for images is missing, is its stored bytes.
+    """
     if column is None or row < 0:
         return MISSING
     layouts = column.type.layouts()
     streams = {name: StreamReader(nodes, ref, layouts[name]).read(row, row + 1) for name, ref in column.streams.items()}
-    return single_values(column.type, decode_values(column.type, streams))[0]
+    try:
+        return single_values(column.type, decode_values(column.type, streams))[0]
+    except (InvalidInputError, UnsupportedError):
+        return streams[DATA].row(0).tobytes()
 
 
 OnConflict = str | Callable[[Conflict], Any]

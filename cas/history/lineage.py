@@ -182,18 +182,15 @@ class Lineage:
         waiting = _Waiting(self)
         waiting.add(old, (everything[0], nothing))
         waiting.add(new, (nothing, everything[1]))
-        while True:
+        while waiting.may_meet:
             version, (left, right) = waiting.pop()
             found = found.union(left.inverse().then(right))
             # What is left of one version's rows are different rows, so nothing more can meet.
-            if not waiting:
-                return found
             left, right = left.without(right), right.without(left)
             for number, parent in enumerate(self.parents(version)):
                 step = self.step(version, number)
                 waiting.add(parent, (step.then(left), step.then(right)))
-            if not waiting.may_meet:
-                return found
+        return found
 
 
 class _WithDrafts:
@@ -218,9 +215,6 @@ class _Waiting:
         self._lineage = lineage
         self._heap: list[tuple[int, bytes]] = []
         self._traces: dict[bytes, Traces] = {}
-
-    def __len__(self) -> int:
-        return len(self._traces)
 
     def add(self, version: bytes, traces: Traces) -> None:
         """Adds what a version shares with either end, if it is anything."""

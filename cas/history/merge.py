@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from cas.codec.rows import Ints
 from cas.history.choices import CellChoices, Chooser
-from cas.history.compare import Encoded, changed_cells, decode_metadata_value, encode_metadata_value
+from cas.history.compare import NO_ROWS, Encoded, changed_cells, decode_metadata_value, encode_metadata_value
 from cas.history.conflicts import CELL, METADATA, ROW, CellConflicts, Conflict
 from cas.history.lineage import Shared
 from cas.history.merge_columns import ColumnSides, MergedColumn, merge_columns
@@ -27,14 +27,16 @@ from cas.tree.node import Nodes
 Metadata = Mapping[str | None, Encoded]
 """Metadata of a dataset, under None, and of its columns by name."""
 
-_NO_ROWS: Final = np.empty(0, np.int64)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Uncertain:
-    """What conflicted where a virtual base was made: rows of it by column, and keys of metadata."""
+    """What conflicted where a virtual base was made: rows of it by column, and keys of metadata.
+
+    ``absent`` are those of the cells that have no value, but zero bytes in its place.
+    """
 
     cells: dict[str, Ints] = field(default_factory=dict)
+    absent: dict[str, Ints] = field(default_factory=dict)
     keys: set[tuple[str | None, str]] = field(default_factory=set)
 
 
@@ -65,14 +67,15 @@ class Cells:
 
     ``taken`` are pairs of rows of ours and theirs, the latter of which counts; ``given_ours`` and ``given_theirs``
     are values for rows of either side that count instead of both. ``uncertain`` are rows of ours that
-    conflicted, and ``uncertain_theirs`` such of theirs that ours does not have.
+    conflicted, and ``uncertain_theirs`` such of theirs that ours does not have; of both, ``absent`` have no value.
     """
 
-    taken: tuple[Ints, Ints] = (_NO_ROWS, _NO_ROWS)
+    taken: tuple[Ints, Ints] = (NO_ROWS, NO_ROWS)
     given_ours: dict[int, Any] = field(default_factory=dict)
     given_theirs: dict[int, Any] = field(default_factory=dict)
-    uncertain: Ints = field(default_factory=lambda: _NO_ROWS)
-    uncertain_theirs: Ints = field(default_factory=lambda: _NO_ROWS)
+    uncertain: Ints = field(default_factory=lambda: NO_ROWS)
+    uncertain_theirs: Ints = field(default_factory=lambda: NO_ROWS)
+    absent: tuple[Ints, Ints] = (NO_ROWS, NO_ROWS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,14 +87,27 @@ class Merge:
     metadata: dict[str | None, Encoded]
     uncertain_keys: set[tuple[str | None, str]]
 
-    def uncertain(self) -> Uncertain:
-        """Returns what conflicted, by the names and rows of the merge."""
+    def uncertain(self, before: Uncertain) -> Uncertain:
+        """Returns what conflicted, and what was uncertain in ours before, by the names and rows of the merge."""
         cells: dict[str, Ints] = {}
+        absent: dict[str, Ints] = {}
+        keys = {key for key in before.keys if key[0] is None} | self.uncertain_keys
         for column, found in self.columns:
-            rows = self.woven.from_ours.map(found.uncertain), self.woven.from_theirs.map(found.uncertain_theirs)
-            both = ascending(np.concatenate(rows))
-            cells[column.name] = both[both >= 0]
-        return Uncertain(cells, self.uncertain_keys)
+            name = "" if column.ours is None else column.ours.name
+            kept = before.absent.get(name, NO_ROWS)
+            kept = kept[~np.isin(kept, found.taken[0])]
+            absent[column.name] = self._merged(np.concatenate((found.absent[0], kept)), found.absent[1])
+            uncertain = np.concatenate((found.uncertain, before.cells.get(name, NO_ROWS)))
+            cells[column.name] = ascending(
+                np.concatenate((self._merged(uncertain, found.uncertain_theirs), absent[column.name]))
+            )
+            keys |= {(column.name, key) for of, key in before.keys if of is not None and of == name}
+        return Uncertain(cells, absent, keys)
+
+    def _merged(self, ours: Ints, theirs: Ints) -> Ints:
+        """Rows of either side as rows of the merge, those that it has."""
+        rows = ascending(np.concatenate((self.woven.from_ours.map(ours), self.woven.from_theirs.map(theirs))))
+        return rows[rows >= 0]
 
 
 def merge_states(three: Three, nodes: Nodes, chooser: Chooser) -> Merge:
@@ -111,6 +127,7 @@ class _Merger:
         self._ours_to_base = three.base_to_ours.rows.inverse()
         self._theirs_to_base = three.base_to_theirs.rows.inverse()
         self._theirs_to_ours = three.ours_to_theirs.rows.inverse()
+        self._names_in_ours = three.ours_to_theirs.inverse().columns
         self._known: dict[tuple[str, bool], Ints] = {}
         self._uncertain_keys: set[tuple[str | None, str]] = set()
 
@@ -155,7 +172,7 @@ class _Merger:
         key = (base.name, ours)
         if key not in self._known:
             rows = (self._three.base_to_ours if ours else self._three.base_to_theirs).rows
-            uncertain = rows.map(self._three.uncertain.cells.get(base.name, _NO_ROWS))
+            uncertain = rows.map(self._three.uncertain.cells.get(base.name, NO_ROWS))
             changed = changed_cells(self._nodes, base, side, rows)
             self._known[key] = ascending(np.concatenate((changed, uncertain[uncertain >= 0])))
         return self._known[key]
@@ -174,7 +191,7 @@ class _Merger:
         pairs = self._three.ours_to_theirs.rows
         clashing = pairs if base is None else pairs.without(self._ours_to_base)
         conflicts = changed_cells(self._nodes, ours, theirs, clashing)
-        taken = _NO_ROWS
+        taken = NO_ROWS
         if base is not None:
             changed = self._changed(base, theirs, False)
             changed = changed[self._theirs_to_ours.map(changed) >= 0]
@@ -195,17 +212,23 @@ class _Merger:
         order = np.argsort(ours)
         ours, rows = ours[order], rows[order]
         three = (column.base, column.ours, column.theirs)
-        conflicts = CellConflicts(CELL, column.shown, self._nodes, three, (self._ours_to_base.map(ours), ours, rows))
+        before = self._base_rows(column.base, self._ours_to_base.map(ours))
+        conflicts = CellConflicts(CELL, column.shown, self._nodes, three, (before, ours, rows))
         choices = self._chooser.cells(conflicts)
         cells.given_ours.update({int(ours[number]): value for number, value in choices.given.items()})
         cells.uncertain = np.sort(ours)
         return rows[choices.theirs]
 
+    def _base_rows(self, base: ColumnRecord | None, rows: Ints) -> Ints:
+        """Rows of the base, or -1 where it has no value in a column."""
+        absent = NO_ROWS if base is None else self._three.uncertain.absent.get(base.name, NO_ROWS)
+        return np.where(np.isin(rows, absent), -1, rows)
+
     # Rows that one side changed and the other deleted
 
     def _saved(self, deleted: Alignment, by_name: dict[str, Cells], *, ours: bool) -> Ints:
         """The rows of a side that stay although the other one deleted them."""
-        rows, dropped = [_NO_ROWS], [_NO_ROWS]
+        rows, dropped = [NO_ROWS], [NO_ROWS]
         for base, side, changed in self._changed_columns(ours=ours):
             found = changed[deleted.map(changed) >= 0]
             if not len(found):
@@ -237,10 +260,11 @@ class _Merger:
 
     def _decide_rows(self, base: ColumnRecord, side: ColumnRecord, rows: Ints, *, ours: bool) -> CellChoices:
         nowhere = np.full(len(rows), -1)
-        before = (self._ours_to_base if ours else self._theirs_to_base).map(rows)
+        before = self._base_rows(base, (self._ours_to_base if ours else self._theirs_to_base).map(rows))
         columns = (base, side, None) if ours else (base, None, side)
         numbers = (before, rows, nowhere) if ours else (before, nowhere, rows)
-        return self._chooser.cells(CellConflicts(ROW, side.name, self._nodes, columns, numbers))
+        shown = side.name if ours else self._names_in_ours.get(side.name, side.name)
+        return self._chooser.cells(CellConflicts(ROW, shown, self._nodes, columns, numbers))
 
     def _drops(self, choices: CellChoices, *, ours: bool) -> Any:
         """Which of the rows go: a function says so by MISSING, which is also the value of the side that deleted it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from cas.errors import ConflictError
 from cas.history.choices import Chooser
@@ -13,8 +12,6 @@ from cas.history.conflicts import COLUMN, OURS, Conflict
 from cas.history.missing import MISSING
 from cas.history.records import ColumnRecord, TreeRecord
 from cas.types import Type
-
-_ROUNDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +101,11 @@ class _ColumnMerger:
 
     def _added_by_ours(self, ours: ColumnRecord) -> MergedColumn:
         theirs = self._sides.theirs.column(ours.name)
-        if theirs is None or theirs.name in self._paired or theirs.name in self._sides.theirs_to_base:
+        known = self._paired | self._sides.theirs_to_base.keys()
+        if theirs is None or theirs.name in known or theirs.type != ours.type:
             return MergedColumn(ours.name, None, ours, None)
         self._paired.add(theirs.name)
-        if theirs.type == ours.type:
-            return MergedColumn(ours.name, None, ours, theirs)
-        side = self._chooser.side(Conflict(COLUMN, ours.name, MISSING, ours.type, theirs.type))
-        return MergedColumn(ours.name, None, *((ours, None) if side == OURS else (None, theirs)))
+        return MergedColumn(ours.name, None, ours, theirs)
 
     def _of_theirs(self, theirs: ColumnRecord) -> MergedColumn | None:
         name = self._sides.theirs_to_base.get(theirs.name)
@@ -125,7 +120,8 @@ class _ColumnMerger:
 
     def _with_own_names(self, columns: list[MergedColumn]) -> list[MergedColumn]:
         """Settles names that two columns would have: one by what ours did, the other by what theirs did."""
-        for _ in range(_ROUNDS):
+        # A column loses its name once; more often only where a function contradicts itself.
+        for _ in range(2 * len(columns) + 1):
             pair = _same_name(columns)
             if pair is None:
                 return columns

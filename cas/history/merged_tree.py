@@ -11,14 +11,14 @@ import numpy as np
 from cas.codec.rows import Ints, Rows
 from cas.codec.values import Streams, encode_values
 from cas.history.choices import Chooser
-from cas.history.compare import join_metadata
+from cas.history.compare import NO_ROWS, join_metadata
 from cas.history.conflicts import VALUE, CellConflicts
 from cas.history.merge import Cells, Merge
 from cas.history.merge_columns import MergedColumn
 from cas.history.records import ColumnRecord, TreeRecord, write_payload
 from cas.history.weave import Woven
 from cas.store.gate import BlobWriter
-from cas.tree.alignment import Alignment, ascending, complement, numbers_of, runs_of_numbers
+from cas.tree.alignment import Alignment, complement, numbers_of, runs_of_numbers
 from cas.tree.node import Nodes
 from cas.tree.read import StreamRef
 from cas.tree.stream import KeepRows, RowsPart, StreamReader, edit_stream
@@ -120,14 +120,8 @@ class _ColumnBuilder:
         values = self._chooser.values(CellConflicts(VALUE, column.shown, self._nodes, (None, None, None), places))
         self._given.update(zip(rows.tolist(), values, strict=bool(values)))
         if self._chooser.virtual:
-            self._mark_uncertain(numbers)
+            self._cells.absent = (numbers, NO_ROWS) if column.ours is None else (NO_ROWS, numbers)
         return _zeros(column.type)
-
-    def _mark_uncertain(self, rows: Ints) -> None:
-        if self._column.ours is None:
-            self._cells.uncertain = ascending(np.concatenate((self._cells.uncertain, rows)))
-        else:
-            self._cells.uncertain_theirs = ascending(np.concatenate((self._cells.uncertain_theirs, rows)))
 
     def _overrides(self) -> _Overrides:
         """The cells that are taken from theirs although the row is of ours, and those given, by merged row."""

@@ -25,18 +25,34 @@ class Sides:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Woven:
-    """The rows of a merge: where those of either side stand in it; ``rows`` of them in all."""
+    """The rows of a merge: where those of either side stand in it; ``rows`` of them in all.
+
+    ``brought`` are those from theirs that ours does not have.
+    """
 
     rows: int
     from_ours: Alignment
     from_theirs: Alignment
+    brought: Alignment
+
+    @property
+    def kept_of_theirs(self) -> Alignment:
+        """Rows of theirs, in one order, as the row map of a version has them.
+
+        Rows that are in another order are left out; but none that ours does not have, for nothing else would tell that
+        they are the same rows.
+        """
+        return self.from_theirs.in_order_with(self.brought)
 
 
 class Weaver:
     """Weaves the rows of two sides into one sequence.
 
     Ours come in their order. A row that theirs has inserted stands right before the next row of theirs that the base
-    has too, and after what ours has inserted there; so appends are ours, then theirs.
+    has too, and after what ours has inserted there; so appends are ours, then theirs. Where ours does not have that
+    row any more, the inserted one stands right after the last row before that one in the base that ours has. Rows of
+    theirs keep their order: where rows were put in another order, as crossing merges do, one that would come to stand
+    before an earlier one stands right after that.
     """
 
     def __init__(self, sides: Sides) -> None:
@@ -88,12 +104,12 @@ class Weaver:
         from_ours = Alignment.of(ours.old, starts[len(points) :], ours.lengths)
         brought = Alignment.of(inserted.old, starts[: len(points)], inserted.lengths)
         from_theirs = sides.ours_to_theirs.inverse().then(from_ours).union(brought)
-        return Woven(int(lengths.sum()), from_ours, from_theirs)
+        return Woven(int(lengths.sum()), from_ours, from_theirs, brought)
 
     def _points(self, inserted: Alignment) -> Ints:
         """For runs of theirs the row of ours before which each stands."""
         positions = self._positions(inserted)
-        ours = self._sides.base_to_ours.in_order()
+        ours = self._sides.base_to_ours
         ends = np.concatenate((np.zeros(1, np.int64), ours.new + ours.lengths))
         run = np.searchsorted(ours.old + ours.lengths, positions, "right")
         points = ends[run]
@@ -106,7 +122,7 @@ class Weaver:
 
     def _positions(self, runs: Alignment) -> Ints:
         """For runs of theirs the row of the base that each is, or that the next row is that is in the base."""
-        theirs = self._theirs_to_base.in_order()
+        theirs = self._theirs_to_base
         at = np.searchsorted(theirs.old + theirs.lengths, runs.old, "right")
         positions = np.append(theirs.new, self._sides.base_rows)[at]
         inside = at < len(theirs)

@@ -9,7 +9,7 @@ import numpy as np
 from cas.codec import compression
 from cas.codec.rows import Ints
 from cas.errors import BlobNotFoundError, CorruptedError
-from cas.hashing import Kind, hash_blob
+from cas.hashing import Bytes, Kind, hash_blob
 from cas.repo.repository import Repository
 from cas.store.contract import Store
 from cas.store.gate import MAX_NODE_BYTES, MAX_RECORD_BYTES, Hashes, split_hashes
@@ -36,10 +36,20 @@ def read_blob(repository: Repository, hash_: bytes) -> tuple[Kind, bytes]:
         (blob,) = view.blobs([hash_])
         if blob is None:
             raise BlobNotFoundError(f"the store {repository.path} has no blob {name}", name=name)
-        try:
-            payload = bytes(compression.decode(blob, max(_BOUNDS.values()), exact=False))
-        except CorruptedError as error:
-            raise CorruptedError(f"blob {name}: {error}", blob=name) from error
+        kind, payload = verify_blob(hash_, blob)
+        return kind, bytes(payload)
+
+
+def verify_blob(hash_: bytes, blob: Bytes) -> tuple[Kind, Bytes]:
+    """Returns what kind of blob a hash names and its payload, from the blob at rest, which may be a view of it.
+
+    Raises ``CorruptedError`` where it is damaged.
+    """
+    name = hash_.hex()
+    try:
+        payload = compression.decode(blob, max(_BOUNDS.values()), exact=False)
+    except CorruptedError as error:
+        raise CorruptedError(f"blob {name}: {error}", blob=name) from error
     for kind, bound in _BOUNDS.items():
         if len(payload) <= bound and hash_blob(kind, payload) == hash_:
             return kind, payload

@@ -28,8 +28,9 @@ from cas.history.refs import BRANCH, MAIN, ReflogRecord, RefRecord
 from cas.history.row_map import RowMap
 from cas.repo.metadata import Origin, live_scope_key, move_mappings, scope_key, snapshot
 from cas.repo.repository import Repository, find_ref, register_dataset
-from cas.store.contract import REFLOG, REFS, SESSIONS, VERSIONS, T, Transaction, View
+from cas.store.contract import REFLOG, REFS, SESSIONS, VERSIONS, Lease, T, Transaction, View
 from cas.store.gate import BlobWriter
+from cas.store.leases import NoLease
 from cas.tree.node import Nodes
 
 FIRST_MESSAGE = "Dataset created"
@@ -65,8 +66,6 @@ class Proposal:
 class _Inside:
     """A transaction in the guise of a store, so that blobs can be written as part of it."""
 
-    read_only = False
-
     def __init__(self, txn: Transaction) -> None:
         self._txn = txn
 
@@ -77,11 +76,9 @@ class _Inside:
     def write(self, change: Callable[[Transaction], T]) -> T:
         return change(self._txn)
 
-    def stored_bytes(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        """Leaves the transaction to its owner."""
+    def lease_writing(self) -> Lease:
+        # What a transaction finds and puts is there when it ends.
+        return NoLease()
 
 
 @contextmanager
@@ -148,6 +145,7 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
 
     version = repository.store.write(change)
     writer.clear()
+    writer.release()
     return version
 
 

@@ -28,7 +28,7 @@ NO_METADATA: Final[Metadata] = {}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merged:
-    """A state made of two: its tree, what each side shares with it, and its metadata by column."""
+    """A state made of two: its tree, what each side shares with it, in one order, and its metadata by column."""
 
     tree: TreeRecord
     from_ours: Shared
@@ -100,7 +100,7 @@ class Merger:
             return self._default(ours if of_ours else theirs, column)
 
         tree = build_merge(merge, self._nodes, self._writer, chooser, default)
-        return Merged(tree, *_shared(merge), merge.metadata), merge.uncertain()
+        return Merged(tree, *_shared(merge), merge.metadata), merge.uncertain(self._uncertain.get(ours, Uncertain()))
 
     def state(self, version: bytes, metadata: Metadata | None = None) -> State:
         """Returns the table of a version or draft with its metadata."""
@@ -145,4 +145,4 @@ def _shared(merge: Merge) -> tuple[Shared, Shared]:
     """What either side shares with their merge."""
     ours = {column.ours.name: column.name for column, _ in merge.columns if column.ours is not None}
     theirs = {column.theirs.name: column.name for column, _ in merge.columns if column.theirs is not None}
-    return Shared(merge.woven.from_ours, ours), Shared(merge.woven.from_theirs, theirs)
+    return Shared(merge.woven.from_ours, ours), Shared(merge.woven.kept_of_theirs, theirs)

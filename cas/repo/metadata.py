@@ -6,16 +6,18 @@ A *scope* is the prefix of the keys of one mapping.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from cas.codec import cbor
-from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
+from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, UnsupportedError
 from cas.hashing import hash_name
 from cas.history.records import Payload, read_payload, write_payload
 from cas.store.contract import METADATA, Transaction, View
 from cas.store.gate import MAX_RECORD_BYTES, BlobWriter
 from cas.tree.node import Nodes
 
+_NAME_BYTES: Final = 16
 _SMALL_BYTES: Final = 4096
 _MOST_BYTES: Final = MAX_RECORD_BYTES - (1 << 20)
 
@@ -116,6 +118,18 @@ def _plain_pair(data: bytes) -> tuple[str, Any]:
         case [str(key), value]:
             return key, value
     raise CorruptedError("a metadata entry is damaged", blob="metadata")
+
+
+def check_row(row_key: bytes, data: bytes) -> None:
+    """Raises :class:`~cas.errors.CorruptedError` where a row of the table does not decode, or stands in another place.
+
+    What takes an optional package that is missing is not looked into.
+    """
+    key, value = _plain_pair(data)
+    if row_key[-_NAME_BYTES:] != hash_name(key.encode()):
+        raise CorruptedError("a metadata entry stands under another key", blob="metadata")
+    with suppress(UnsupportedError):
+        cbor.from_plain(value, "metadata")
 
 
 def encode_mapping(view: View, scope: bytes) -> bytes:

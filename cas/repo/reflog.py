@@ -26,17 +26,18 @@ def moves_of(view: View, dataset: bytes, name: str) -> Iterator[Move]:
     prefix = dataset + name.encode(errors="surrogatepass") + b"\0"
     for key, data in view.scan(REFLOG, prefix, reverse=True):
         if len(key) == len(prefix) + _TIME_BYTES:
-            yield _move(key[len(dataset) :], data)
+            yield decode_move(key[len(dataset) :], data)
 
 
 def all_moves(view: View, dataset: bytes) -> list[Move]:
     """Returns the moves of all refs of a dataset, newest first."""
-    moves = [_move(key[len(dataset) :], data) for key, data in view.scan(REFLOG, dataset)]
+    moves = [decode_move(key[len(dataset) :], data) for key, data in view.scan(REFLOG, dataset)]
     # Of those in one transaction, a rename, what was removed comes first.
     return sorted(moves, key=lambda move: (move.timestamp, move.record.new is not None), reverse=True)
 
 
-def _move(key: bytes, data: bytes) -> Move:
+def decode_move(key: bytes, data: bytes) -> Move:
+    """Returns the move in a row of the reflog, whose key is given without the dataset."""
     name, mark, time = key[: -_TIME_BYTES - 1], key[-_TIME_BYTES - 1 : -_TIME_BYTES], key[-_TIME_BYTES:]
     try:
         text = name.decode()

@@ -6,24 +6,27 @@ import dataclasses
 import os
 import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from cas.codec import cbor
 from cas.codec.fields import is_count, is_hash, is_id, is_time
-from cas.errors import CorruptedError
+from cas.errors import CorruptedError, SessionNotFoundError
 from cas.history.records import NO_DEFAULTS, Payload, payload_from, payload_record
 from cas.repo.metadata import Origin
 from cas.store.contract import SESSIONS, Transaction, View
 
 NOBODY: Final = 0
 _MOST_PID: Final = 2**31 - 1
+_ENDED: Final = "ended"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """Rows staged on a branch from a base version: the tree that holds them, and who wrote them when.
 
-    ``origins`` tells for each column of the tree where it comes from; ``pid`` is 0 once no process holds it.
+    ``origins`` tells for each column of the tree where it comes from; ``pid`` is 0 once no process holds it; ``birth``
+    tells the process from others of that number, where the system says so.
     """
 
     branch: str
@@ -37,6 +40,7 @@ class Session:
     host: str = field(default_factory=platform.node)
     details: dict[str, Any] = field(default_factory=dict)
     defaults: Payload = NO_DEFAULTS
+    birth: str = field(default_factory=lambda: birth_of(os.getpid()))
 
     @property
     def alive(self) -> bool:
@@ -51,7 +55,23 @@ class Session:
             return False
         except PermissionError:
             pass
-        return True
+        return not self.birth or birth_of(self.pid) in ("", self.birth)
+
+
+def birth_of(pid: int) -> str:
+    """Returns when a process began: the boot of its machine and clock ticks since; empty where that is not told.
+
+    One that has ended, and whose parent has not asked for its end yet, has none any more. Numbers of processes come
+    again: after a reboot, and in containers, where nearly every process has the same few.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return ""
+    # The name of the program stands in parentheses, and may hold any character; the 22nd field is the 20th after it.
+    fields = status.rpartition(")")[2].split()
+    return _ENDED if fields[0] in "ZX" else f"{boot} {fields[19]}"
 
 
 def put_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) -> None:
@@ -69,6 +89,8 @@ def put_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) 
     }
     if session.details:
         record["details"] = cbor.to_plain(session.details)
+    if session.birth:
+        record["birth"] = session.birth
     if session.defaults != NO_DEFAULTS:
         record["defaults"] = payload_record(session.defaults)
     txn.put(SESSIONS, dataset + id_, cbor.encode(record))
@@ -79,9 +101,31 @@ def remove_session(txn: Transaction, dataset: bytes, id_: bytes) -> None:
     txn.remove(SESSIONS, dataset + id_)
 
 
+def claim_session(txn: Transaction, dataset: bytes, id_: bytes, session: Session) -> None:
+    """Enters a session as one of this process, so that nobody else takes it.
+
+    Raises ``SessionNotFoundError`` where it is not any more what was read.
+    """
+    found = read_sessions(txn, dataset).get(id_)
+    if found is None or (found.updated, found.pid) != (session.updated, session.pid):
+        raise SessionNotFoundError(
+            "the uncommitted changes were taken, changed or dropped by somebody else meanwhile", name=id_
+        )
+    pid = os.getpid()
+    mine = dataclasses.replace(session, pid=pid, host=platform.node(), birth=birth_of(pid))
+    put_session(txn, dataset, id_, mine)
+
+
+def release_session(txn: Transaction, dataset: bytes, id_: bytes) -> None:
+    """Enters a session, if it is there, as one that no process holds."""
+    session = read_sessions(txn, dataset).get(id_)
+    if session is not None:
+        put_session(txn, dataset, id_, dataclasses.replace(session, pid=NOBODY))
+
+
 def read_sessions(view: View, dataset: bytes) -> dict[bytes, Session]:
     """Returns the sessions of a dataset by id."""
-    return {key[len(dataset) :]: _decode(data) for key, data in view.scan(SESSIONS, dataset)}
+    return {key[len(dataset) :]: decode_session(data) for key, data in view.scan(SESSIONS, dataset)}
 
 
 def rename_branch_of_sessions(txn: Transaction, dataset: bytes, old: str, new: str) -> None:
@@ -91,7 +135,8 @@ def rename_branch_of_sessions(txn: Transaction, dataset: bytes, old: str, new: s
             put_session(txn, dataset, id_, dataclasses.replace(session, branch=new))
 
 
-def _decode(data: bytes) -> Session:
+def decode_session(data: bytes) -> Session:
+    """Returns the session in its stored form."""
     what = "session"
     match cbor.decode(data, what=what):
         case {
@@ -109,7 +154,10 @@ def _decode(data: bytes) -> Session:
             payload = payload_from(row_map, what)
             details = cbor.from_plain(rest.get("details", {}), what)
             defaults = payload_from(rest.get("defaults", NO_DEFAULTS), what)
+            birth = rest.get("birth", "")
             valid = all(isinstance(origin, str) or is_id(origin) for origin in origins.values())
-            if valid and isinstance(details, dict) and pid <= _MOST_PID:
-                return Session(branch, base, tree, payload, origins, since, updated, pid, host, details, defaults)
+            if valid and isinstance(details, dict) and isinstance(birth, str) and pid <= _MOST_PID:
+                return Session(
+                    branch, base, tree, payload, origins, since, updated, pid, host, details, defaults, birth
+                )
     raise CorruptedError("the record of a session is damaged", blob=what)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeVar
 
+from cas.errors import CorruptedError
 from cas.hashing import Bytes
 
 T = TypeVar("T")
@@ -51,8 +52,17 @@ class View(Lookup, Protocol):
     def sizes(self, hashes: Sequence[bytes]) -> list[int | None]:
         """Returns the length at rest of each blob, or None where there is none."""
 
+    def clock(self) -> int:
+        """Returns the storage timestamp that was given last, 0 before the first."""
+
+    def hashes(self, after: bytes, count: int) -> list[bytes]:
+        """Returns the hashes of at most ``count`` blobs, ascending: the first above ``after``, which may be empty."""
+
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Yields the keys that begin with ``prefix`` and their values, in bytewise order of the keys."""
+
+    def scan_damaged(self, table: str) -> Iterator[tuple[bytes, bytes | CorruptedError]]:
+        """Yields all keys of a table with their values, or with what is wrong with them; for checks."""
 
 
 class Transaction(View, Protocol):
@@ -60,6 +70,9 @@ class Transaction(View, Protocol):
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         """Keeps blobs at rest under their hashes; those already there are passed over."""
+
+    def remove_blobs(self, hashes: Sequence[bytes]) -> None:
+        """Removes blobs, as far as they are there. Their space is free for others after :meth:`Store.reclaim`."""
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Sets a table's value."""
@@ -74,12 +87,15 @@ class Transaction(View, Protocol):
         """
 
 
-class Store(Protocol):
-    """A place for blobs and tables; see the promises of this module."""
+class Lease(Protocol):
+    """Keeps blobs from being collected until it is released, dropped, or its process ends, however it ends."""
 
-    @property
-    def read_only(self) -> bool:
-        """Whether :meth:`write` is refused."""
+    def release(self) -> None:
+        """Ends the lease; again, it does nothing."""
+
+
+class Writable(Protocol):
+    """What is needed to put blobs that a store does not have."""
 
     def read(self) -> AbstractContextManager[View]:
         """Opens a view; keep it short, and do not write inside it."""
@@ -90,8 +106,43 @@ class Store(Protocol):
         ``change`` may be run again from the start, when the first run met a limit; it must not have other effects.
         """
 
+    def lease_writing(self) -> Lease:
+        """Says that blobs are put, or relied on, that nothing refers to yet; waits while blobs are being removed."""
+
+
+class Store(Writable, Protocol):
+    """A place for blobs and tables; see the promises of this module."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether :meth:`write` is refused."""
+
     def stored_bytes(self) -> int:
         """Returns the bytes that the store takes where it is kept."""
+
+    def lease_reading(self, version: bytes) -> Lease:
+        """Says that a version is in use."""
+
+    def is_read(self, version: bytes) -> bool:
+        """Whether somebody has a lease on a version."""
+
+    def collecting(self) -> AbstractContextManager[None]:
+        """Keeps writers out for the time of a block, which should be short.
+
+        Raises :class:`~cas.errors.ConflictError` where somebody has a lease for writing.
+        """
+
+    def reclaim(self, report: Callable[[int, int], None] | None = None) -> int:
+        """Frees the space of blobs that were removed, for others to take; returns how many bytes.
+
+        ``report(done, total)`` is called with bytes now and then. A crash leaves the store as it was or further on.
+        """
+
+    def compact(self) -> int:
+        """Gives free space back to where the store is kept; returns the bytes that the store takes by now.
+
+        Raises :class:`~cas.errors.ConflictError` where somebody else has the store open.
+        """
 
     def close(self) -> None:
         """Releases what the handle holds; later calls may open it again."""

@@ -15,6 +15,7 @@ import lmdb
 
 from cas.errors import CorruptedError, StoreError, StoreFullError, UnsupportedError
 from cas.store.contract import TABLES
+from cas.store.leases import MARKER, OPEN, FileLease
 from cas.store.medium import network_file_system
 
 SEGMENTS: Final = "segments"
@@ -22,6 +23,8 @@ INDEX: Final = "index"
 _DATABASES: Final = (SEGMENTS, INDEX, *TABLES)
 _MAX_READERS: Final = 1024
 _FORK_SECONDS: Final = 10.0
+_QUIET_SECONDS: Final = 1.0
+_LET_IN_SECONDS: Final = 0.01
 _FIRST_MAP_BYTES: Final = 1 << 40
 _LEAST_MAP_BYTES: Final = 1 << 26
 _FULL_BYTES: Final = 1 << 18
@@ -80,8 +83,9 @@ class Environment:
         self.write_lock = threading.Lock()
         self._idle = threading.Condition()
         self._active: Counter[int] = Counter()
-        self._paused = False
+        self._pauses = 0
         self._closing = False
+        self.lease = FileLease(path / MARKER, OPEN)
         self._env = self._open()
         self.databases: dict[str, Any] = {}
         try:
@@ -220,7 +224,7 @@ class Environment:
         thread = threading.get_ident()
         with self._idle:
             # A thread that is in already goes on: who waits, waits for it to come out.
-            self._idle.wait_for(lambda: not self._paused or self._active[thread] > 0)
+            self._idle.wait_for(lambda: not self._pauses or self._active[thread] > 0)
             self._active[thread] += 1
 
     def _end(self) -> None:
@@ -234,8 +238,7 @@ class Environment:
 
     def grow(self) -> None:
         """Doubles the map, once no transaction of this process is under way."""
-        with self._idle, mapped_errors(self.path):
-            self._idle.wait_for(lambda: not self._active)
+        with self._quiet(), mapped_errors(self.path):
             size = int(self._env.info()["map_size"])
             try:
                 self._env.set_mapsize(2 * size)
@@ -246,13 +249,44 @@ class Environment:
 
     def _adopt(self) -> None:
         """Takes over the map size that another process has set."""
-        with self._idle, mapped_errors(self.path):
-            self._idle.wait_for(lambda: not self._active)
+        with self._quiet(), mapped_errors(self.path):
             self._env.set_mapsize(0)
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Waits until no transaction of this process is under way, and keeps others from beginning meanwhile."""
+        with self._idle:
+            self._pauses += 1
+            try:
+                while not self._idle.wait_for(lambda: not self._active, _QUIET_SECONDS):
+                    self._let_in()
+                yield
+            finally:
+                self._pauses -= 1
+                self._idle.notify_all()
+
+    def _let_in(self) -> None:
+        """Lets transactions begin for a moment: one that goes on may wait for a thread that would begin another."""
+        self._pauses -= 1
+        self._idle.notify_all()
+        self._idle.wait(_LET_IN_SECONDS)
+        self._pauses += 1
+
+    def copy_compacted(self, path: Path) -> None:
+        """Writes what is alive to a new file, durably."""
+        with mapped_errors(self.path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                os.fchmod(descriptor, os.stat(self.path / "data.mdb").st_mode & 0o7777)
+                self._env.copyfd(descriptor, compact=True)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def close(self) -> None:
         """Closes the environment; transactions must have ended."""
         self._env.close()
+        self.lease.release()
 
     def close_if_idle(self) -> bool:
         """Closes the environment if no transaction is under way; otherwise the last one will ask again."""
@@ -260,7 +294,7 @@ class Environment:
             self._closing = True
             if self._active:
                 return False
-            self._env.close()
+            self.close()
             return True
 
     def keep_open(self) -> None:
@@ -271,14 +305,14 @@ class Environment:
     def pause(self) -> bool:
         """Keeps transactions from beginning and waits until there are none; False if some go on."""
         with self._idle:
-            self._paused = True
+            self._pauses += 1
             mine = threading.get_ident()
             return self._idle.wait_for(lambda: set(self._active) <= {mine}, _FORK_SECONDS) and not self._active
 
     def go_on(self) -> None:
         """Lets transactions begin again."""
         with self._idle:
-            self._paused = False
+            self._pauses -= 1
             self._idle.notify_all()
 
     def leak(self) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cas.codec import compression
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Bytes, Kind, hash_blob, hash_chunk
-from cas.store.contract import Store, Transaction
+from cas.store.contract import Lease, Store, Transaction, Writable
 from cas.types import Layout
 
 if TYPE_CHECKING:
@@ -156,8 +156,9 @@ class BlobWriter:
     own. A payload given as a view of somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Writable) -> None:
         self._store = store
+        self._lease: Lease | None = None
         self._held_bytes = 0
         self.held: dict[bytes, Bytes] = {}
 
@@ -172,7 +173,7 @@ class BlobWriter:
         """Takes chunks of a stream and returns their hashes, of shape (chunks, 32)."""
         hashes: list[bytes] = []
         for batch in _batches(payloads):
-            keys = _map(hash_chunk, batch)
+            keys = map_in_pool(hash_chunk, batch)
             hashes += keys
             fresh = {key: payload for key, payload in zip(keys, batch, strict=True) if key not in self.held}
             self._add_missing(fresh, layout)
@@ -182,6 +183,7 @@ class BlobWriter:
         """Compresses and holds those chunks that the store does not have."""
         if not fresh:
             return
+        self._keep_lease()
         with self._store.read() as view:
             sizes = view.sizes(list(fresh))
         missing = [key for key, size in zip(fresh, sizes, strict=True) if size is None]
@@ -189,10 +191,22 @@ class BlobWriter:
         def encode(key: bytes) -> Bytes:
             return compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=layout.compress)
 
-        for key, blob in zip(missing, _map(encode, missing), strict=True):
+        for key, blob in zip(missing, map_in_pool(encode, missing), strict=True):
             self._hold(key, blob)
 
+    def _keep_lease(self) -> None:
+        """Keeps what is put or passed over from being collected, as long as the writer is there."""
+        if self._lease is None:
+            self._lease = self._store.lease_writing()
+
+    def release(self) -> None:
+        """Ends the lease: what was written is referred to by now, or not wanted."""
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+
     def _hold(self, hash_: bytes, blob: Bytes) -> None:
+        self._keep_lease()
         self.held[hash_] = blob
         self._held_bytes += len(blob)
         if self._held_bytes >= BATCH_BYTES:
@@ -233,8 +247,8 @@ def _batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
         yield payloads[begin:]
 
 
-def _map(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Maps in the pool, many items a task; a short list is not worth handing over."""
+def map_in_pool(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Maps in the process's thread pool, many items a task; a short list is not worth handing over."""
     if len(items) < 2 * _ITEMS_PER_TASK:
         return [function(item) for item in items]
 

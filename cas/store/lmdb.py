@@ -9,27 +9,25 @@ import struct
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import lmdb
 
-from cas.errors import CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
+from cas.errors import ConflictError, CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
 from cas.hashing import Bytes
 from cas.store import environment
-from cas.store.contract import STORE, T
+from cas.store.contract import STORE, Lease, T
 from cas.store.environment import INDEX, SEGMENTS, Environment
+from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
 from cas.store.medium import ALLOWED, network_file_system
+from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table, seal
 
-MARKER: Final = "cas-store"
 MARKER_TEXT: Final = b"cas store, format 1\n"
-SEGMENT_BYTES: Final = 262_128
-_PLACE: Final = struct.Struct("<QI")
-_SEGMENT_KEY: Final = struct.Struct(">Q")
+NEW_FILE: Final = "data.mdb.new"
 _CLOCK: Final = struct.Struct("<Q")
-_OFFSET_BITS: Final = 24
-_OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
 
 
 def is_store(path: Path) -> bool:
@@ -45,6 +43,7 @@ def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> L
 
     The marker file is written last, so a crash leaves either a store or a directory that is none.
     """
+    made = [path, *(above for above in path.parents if not above.exists())]
     with _begun(path) as marker:
         store = LmdbStore(path)
         try:
@@ -57,8 +56,9 @@ def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> L
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise environment.full_error(path) from error
             raise
-    for directory in (path, path.parent):
-        _sync_directory(directory)
+    # Each holds the name of the one before it.
+    for directory in (*made, made[-1].parent):
+        sync_directory(directory)
     return store
 
 
@@ -126,13 +126,14 @@ def _on_network(path: Path, kind: str) -> StoreError:
 
 def remove_files(path: Path) -> None:
     """Removes the files of a store, the marker first, and the directory if nothing else is in it."""
-    for name in (MARKER, "data.mdb", "lock.mdb"):
+    for name in (MARKER, "data.mdb", "lock.mdb", NEW_FILE):
         (path / name).unlink(missing_ok=True)
     with suppress(OSError):
         path.rmdir()
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Makes names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -218,6 +219,63 @@ class LmdbStore:
     def stored_bytes(self) -> int:
         return sum(entry.stat().st_blocks * 512 for entry in self.path.iterdir() if entry.is_file())
 
+    def lease_writing(self) -> FileLease:
+        self._check_file()
+        return FileLease(self.path / MARKER, WRITING)
+
+    def lease_reading(self, version: bytes) -> Lease:
+        if not (self.path / MARKER).exists():
+            return NoLease()  # the store was deleted: whatever needs it will say so
+        return FileLease(self.path / MARKER, place_of(version))
+
+    def is_read(self, version: bytes) -> bool:
+        return is_held(self.path / MARKER, place_of(version))
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        try:
+            lease = ExclusiveLease(self.path / MARKER, WRITING)
+        except BlockingIOError:
+            raise ConflictError(f"others are writing to the store {self.path}; try again when they are done") from None
+        try:
+            yield
+        finally:
+            lease.release()
+
+    def reclaim(self, report: Report | None = None) -> int:
+        return reclaim(self._environment(), lambda change: self.write(lambda txn: change(txn._txn)), report)
+
+    def compact(self) -> int:
+        shared = self._environment()
+        if shared.read_only or self._read_only:
+            raise ReadOnlyError(f"the store {self.path} cannot be compacted: it is open for reading only")
+        with self._alone(shared), shared.write_lock:
+            new = self.path / NEW_FILE
+            new.unlink(missing_ok=True)
+            shared.copy_compacted(new)
+            self.close()
+            os.replace(new, self.path / "data.mdb")
+            sync_directory(self.path)
+            self._file = None
+        return self.stored_bytes()
+
+    @contextmanager
+    def _alone(self, shared: Environment) -> Iterator[None]:
+        """Keeps everybody else from opening the store; refused where somebody has it open."""
+        where = "another handle of this process" if shared.users > 1 else "another process"
+        try:
+            if shared.users > 1:
+                raise BlockingIOError
+            shared.lease.release()
+            lease = ExclusiveLease(self.path / MARKER, OPEN)
+        except BlockingIOError:
+            shared.lease = FileLease(self.path / MARKER, OPEN)
+            raise ConflictError(f"the store {self.path} is open in {where}; close it there to compact it") from None
+        try:
+            yield
+        finally:
+            lease.release()
+
     def close(self) -> None:
         if self._shared is not None and self._pid == os.getpid():
             self._finalizer.detach()
@@ -256,17 +314,17 @@ class LmdbView:
             return {bytes(key): self._place(key, value) for key, value in found}
 
     def _place(self, hash_: Bytes, value: Bytes) -> tuple[int, int]:
-        if len(value) != _PLACE.size:
+        if len(value) != PLACE.size:
             raise CorruptedError(f"the index row of blob {bytes(hash_).hex()} is damaged", blob=bytes(hash_).hex())
-        at, length = _PLACE.unpack(value)
+        at, length = PLACE.unpack(value)
         return at, length
 
     def _slice(self, hash_: bytes, place: tuple[int, int] | None) -> Bytes | None:
         if place is None:
             return None
-        number, offset = place[0] >> _OFFSET_BITS, place[0] & _OFFSET_MASK
+        number, offset = place[0] >> OFFSET_BITS, place[0] & OFFSET_MASK
         if number != self._segment_number:
-            segment = self._txn.get(_SEGMENT_KEY.pack(number), db=self._shared.databases[SEGMENTS])
+            segment = self._txn.get(SEGMENT_KEY.pack(number), db=self._shared.databases[SEGMENTS])
             self._segment_number, self._segment = number, b"" if segment is None else segment
         blob = self._segment[offset : offset + place[1]]
         if len(blob) != place[1]:
@@ -276,8 +334,24 @@ class LmdbView:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._table(table).get(key)
 
+    def clock(self) -> int:
+        stored = self.get(STORE, b"clock")
+        if stored is not None and len(stored) != _CLOCK.size:
+            raise CorruptedError(f"the clock of the store {self._shared.path} is damaged", blob="clock")
+        return int(_CLOCK.unpack(stored)[0]) if stored else 0
+
+    def hashes(self, after: bytes, count: int) -> list[bytes]:
+        with self._txn.cursor(self._shared.databases[INDEX]) as cursor:
+            if not cursor.set_range(after):
+                return []
+            found = [bytes(key) for key in islice(cursor.iternext(keys=True, values=False), count + 1)]
+        return [hash_ for hash_ in found if hash_ > after][:count]
+
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return self._table(table).scan(prefix, reverse=reverse)
+
+    def scan_damaged(self, table: str) -> Iterator[tuple[bytes, bytes | CorruptedError]]:
+        return self._table(table).scan_damaged()
 
     def _table(self, name: str) -> Table:
         return Table(self._txn, self._shared.databases[name], name)
@@ -292,33 +366,12 @@ class LmdbTransaction(LmdbView):
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         present = self._places([hash_ for hash_, _ in blobs]) if blobs else {}
-        rows: dict[bytes, bytes] = {}
-        parts: list[Bytes] = []
-        filled = 0
-        number = self._last_segment() + 1
-        for hash_, blob in blobs:
-            if hash_ in present or hash_ in rows:
-                continue
-            if parts and filled + len(blob) > SEGMENT_BYTES:
-                self._put_segment(number, parts)
-                parts, filled, number = [], 0, number + 1
-            rows[hash_] = _PLACE.pack(number << _OFFSET_BITS | filled, len(blob))
-            parts.append(blob)
-            filled += len(blob)
-        if parts:
-            self._put_segment(number, parts)
-        with self._txn.cursor(self._shared.databases[INDEX]) as cursor:
-            # Sorted keys visit each page of the index once.
-            cursor.putmulti(sorted(rows.items()))
+        lay_segments(self._shared, self._txn, (item for item in blobs if item[0] not in present))
 
-    def _last_segment(self) -> int:
-        with self._txn.cursor(self._shared.databases[SEGMENTS]) as cursor:
-            return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
-
-    def _put_segment(self, number: int, parts: list[Bytes]) -> None:
-        value = parts[0] if len(parts) == 1 else b"".join(parts)
-        # LMDB keeps no empty value apart from a missing one when asked for its buffer.
-        self._txn.put(_SEGMENT_KEY.pack(number), value or b"\0", append=True, db=self._shared.databases[SEGMENTS])
+    def remove_blobs(self, hashes: Sequence[bytes]) -> None:
+        index = self._shared.databases[INDEX]
+        for hash_ in sorted(hashes):
+            self._txn.delete(hash_, db=index)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         self._txn.put(key, seal(table, key, value), db=self._shared.databases[table])
@@ -328,11 +381,7 @@ class LmdbTransaction(LmdbView):
 
     def timestamp(self) -> int:
         if self._now is None:
-            stored = self.get(STORE, b"clock")
-            if stored is not None and len(stored) != _CLOCK.size:
-                raise CorruptedError(f"the clock of the store {self._shared.path} is damaged", blob="clock")
-            last = _CLOCK.unpack(stored)[0] if stored else 0
-            self._now = max(_file_system_time(self._shared.path / MARKER), last + 1)
+            self._now = max(_file_system_time(self._shared.path / MARKER), self.clock() + 1)
             self.put(STORE, b"clock", _CLOCK.pack(self._now))
         return self._now
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from cas.errors import ConflictError, CorruptedError
 from cas.hashing import Bytes
-from cas.store.contract import TABLES, T
+from cas.store.contract import TABLES, Lease, T
 
 
 class MemoryStore:
@@ -24,19 +26,22 @@ class MemoryStore:
         self._tables: dict[str, dict[bytes, bytes]] = {table: {} for table in TABLES}
         self._clock = 0
         self._lock = threading.RLock()
+        self._writers: weakref.WeakSet[_MemoryLease] = weakref.WeakSet()
+        self._readers: dict[bytes, weakref.WeakSet[_MemoryLease]] = {}
 
     @contextmanager
     def read(self) -> Iterator[_MemoryView]:
         with self._lock:
-            yield _MemoryView(self._blobs, self._tables)
+            yield _MemoryView(self._blobs, self._tables, self._clock)
 
     def write(self, change: Callable[[_MemoryTransaction], T]) -> T:
         with self._lock:
             blobs = dict(self._blobs)
             tables = {name: dict(table) for name, table in self._tables.items()}
             now = max(time.time_ns() // 1000, self._clock + 1)
-            result = change(_MemoryTransaction(blobs, tables, now))
-            self._blobs, self._tables, self._clock = blobs, tables, now
+            txn = _MemoryTransaction(blobs, tables, self._clock, now)
+            result = change(txn)
+            self._blobs, self._tables, self._clock = blobs, tables, txn.clock()
             return result
 
     def stored_bytes(self) -> int:
@@ -44,14 +49,55 @@ class MemoryStore:
             values = sum(len(k) + len(v) for table in self._tables.values() for k, v in table.items())
             return values + sum(len(hash_) + len(blob) for hash_, blob in self._blobs.items())
 
+    def lease_writing(self) -> Lease:
+        with self._lock:
+            return self._lease(self._writers)
+
+    def lease_reading(self, version: bytes) -> Lease:
+        with self._lock:
+            return self._lease(self._readers.setdefault(version, weakref.WeakSet()))
+
+    def _lease(self, holders: weakref.WeakSet[_MemoryLease]) -> Lease:
+        lease = _MemoryLease(holders)
+        holders.add(lease)
+        return lease
+
+    def is_read(self, version: bytes) -> bool:
+        return len(self._readers.get(version, ())) > 0
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        with self._lock:
+            if len(self._writers):
+                raise ConflictError("others are writing to the store; try again when they are done")
+            yield
+
+    def reclaim(self, report: Callable[[int, int], None] | None = None) -> int:
+        return 0
+
+    def compact(self) -> int:
+        return self.stored_bytes()
+
     def close(self) -> None:
         """Does nothing: a closed memory store opens again as it was."""
 
 
+class _MemoryLease:
+    def __init__(self, holders: weakref.WeakSet[_MemoryLease]) -> None:
+        self._holders = holders
+
+    def release(self) -> None:
+        self._holders.discard(self)
+
+
 class _MemoryView:
-    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]]) -> None:
+    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]], clock: int) -> None:
         self._blobs = blobs
         self._tables = tables
+        self._clock = clock
+
+    def clock(self) -> int:
+        return self._clock
 
     def blobs(self, hashes: Sequence[bytes]) -> list[Bytes | None]:
         return [self._blobs.get(hash_) for hash_ in hashes]
@@ -62,20 +108,30 @@ class _MemoryView:
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._tables[table].get(key)
 
+    def hashes(self, after: bytes, count: int) -> list[bytes]:
+        return sorted(hash_ for hash_ in self._blobs if hash_ > after)[:count]
+
     def scan(self, table: str, prefix: bytes = b"", *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         rows = self._tables[table]
         for key in sorted((key for key in rows if key.startswith(prefix)), reverse=reverse):
             yield key, rows[key]
 
+    def scan_damaged(self, table: str) -> Iterator[tuple[bytes, bytes | CorruptedError]]:
+        return self.scan(table)
+
 
 class _MemoryTransaction(_MemoryView):
-    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]], now: int) -> None:
-        super().__init__(blobs, tables)
+    def __init__(self, blobs: dict[bytes, bytes], tables: dict[str, dict[bytes, bytes]], clock: int, now: int) -> None:
+        super().__init__(blobs, tables, clock)
         self._now = now
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         for hash_, blob in blobs:
             self._blobs.setdefault(bytes(hash_), bytes(blob))
+
+    def remove_blobs(self, hashes: Sequence[bytes]) -> None:
+        for hash_ in hashes:
+            self._blobs.pop(hash_, None)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         self._tables[table][bytes(key)] = bytes(value)
@@ -84,4 +140,5 @@ class _MemoryTransaction(_MemoryView):
         self._tables[table].pop(key, None)
 
     def timestamp(self) -> int:
+        self._clock = self._now
         return self._now

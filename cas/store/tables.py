@@ -59,6 +59,15 @@ class Table:
             if cursor.prev() if beyond else cursor.last():
                 yield from self._rows(cursor.iterprev(), prefix, operator.gt)
 
+    def scan_damaged(self) -> Iterator[tuple[bytes, bytes | CorruptedError]]:
+        """Yields all rows, those that are damaged with what is wrong with them."""
+        with self._cursor() as cursor:
+            for key, stored in cursor:
+                try:
+                    yield bytes(key), self._unseal(bytes(key), stored)
+                except CorruptedError as error:
+                    yield bytes(key), error
+
     def _rows(
         self, found: Iterable[tuple[Bytes, Bytes]], prefix: bytes, in_order: Callable[[bytes, bytes], bool]
     ) -> Iterator[tuple[bytes, bytes]]:

@@ -124,8 +124,20 @@ class Alignment:
 
     def in_order(self) -> Alignment:
         """Returns a largest part, by rows, whose rows stand in the same order in both."""
+        return self.in_order_with(Alignment.empty())
+
+    def in_order_with(self, fixed: Alignment) -> Alignment:
+        """Returns a largest part, by rows, whose rows stand in the same order in both, of those with a given part.
+
+        The given part must be in order itself.
+        """
         if self.ordered:
             return self
+        rest = self.without(fixed)
+        fits = np.searchsorted(fixed.old, rest.old) == np.searchsorted(fixed.new, rest.new)
+        return fixed.union(Alignment(rest.old[fits], rest.new[fits], rest.lengths[fits]))._heaviest()
+
+    def _heaviest(self) -> Alignment:
         chosen = np.array(_heaviest_chain(self.new.tolist(), self.lengths.tolist()), np.int64)
         return Alignment.of(self.old[chosen], self.new[chosen], self.lengths[chosen])
 

@@ -45,32 +45,39 @@ def find_changed(old: StreamReader, new: StreamReader, alignment: Alignment, wit
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """Nodes of one level (or chunks, level -1) in order, and the row at which each begins."""
+    """Nodes of one level (or chunks, level -1) in order, and the row at which each begins.
+
+    A node may end with pieces of a row that only a later one completes, so it counts for the next row too.
+    """
 
     nodes: Nodes
     level: int
     entries: Entries
     starts: Ints
+    rows: int
 
     @classmethod
     def top(cls, reader: StreamReader) -> _Level:
         """The root alone, or nothing where there are no rows."""
         ref = reader.ref
         if ref.root is None:
-            return cls(reader.tree.nodes, _CHUNKS, Entries.empty(), np.empty(0, np.int64))
+            return cls(reader.tree.nodes, _CHUNKS, Entries.empty(), np.empty(0, np.int64), 0)
         hashes = np.frombuffer(ref.root, np.uint8).reshape(1, -1)
         entries = Entries(hashes, np.array([ref.rows], np.int64), np.array([ref.size_bytes], np.int64))
-        return cls(reader.tree.nodes, reader.tree.level, entries, np.zeros(1, np.int64))
+        return cls(reader.tree.nodes, reader.tree.level, entries, np.zeros(1, np.int64), ref.rows)
 
     @property
     def stops(self) -> Ints:
-        """Where the rows of each end: an unfinished piece, which completes none, counts for the row it is of."""
-        return self.starts + np.maximum(self.entries.rows, 1)
+        """Where the rows end that each has something of."""
+        if self.level == _CHUNKS:
+            return self.starts + np.maximum(self.entries.rows, 1)
+        stops: Ints = np.minimum(self.starts + self.entries.rows + 1, self.rows)
+        return stops
 
     def where(self, chosen: NDArray[np.bool_]) -> _Level:
         """The chosen ones."""
         entries = Entries(self.entries.hashes[chosen], self.entries.rows[chosen], self.entries.sizes[chosen])
-        return _Level(self.nodes, self.level, entries, self.starts[chosen])
+        return _Level(self.nodes, self.level, entries, self.starts[chosen], self.rows)
 
     def with_rows(self, runs: Alignment) -> _Level:
         """Those with at least one row of the runs, by where these are in ``old``."""
@@ -86,7 +93,7 @@ class _Level:
             node.row_ends - node.entries.rows + start for node, start in zip(opened, self.starts.tolist(), strict=True)
         ]
         below = np.concatenate(starts) if starts else self.starts
-        return _Level(self.nodes, self.level - 1, Entries.concat([node.entries for node in opened]), below)
+        return _Level(self.nodes, self.level - 1, Entries.concat([node.entries for node in opened]), below, self.rows)
 
 
 def _left_over(old: _Level, new: _Level, alignment: Alignment, wanted: Alignment) -> tuple[_Level, _Level]:
@@ -106,7 +113,7 @@ def _left_over(old: _Level, new: _Level, alignment: Alignment, wanted: Alignment
 def _without_equals(old: _Level, new: _Level, alignment: Alignment) -> tuple[_Level, _Level]:
     """Leaves out of both what has the same hash and the same rows where the alignment leads."""
     # Pieces of a row stand at the same row, so they cannot be told apart: they stay.
-    movable = np.flatnonzero((old.entries.rows > 0) & alignment.holds(old.starts, old.starts + old.entries.rows))
+    movable = np.flatnonzero((old.entries.rows > 0) & alignment.holds(old.starts, old.stops))
     places = alignment.map(old.starts[movable])
     mine, theirs = _keys(old.entries.hashes[movable], places), _keys(new.entries.hashes, new.starts)
     order = np.argsort(theirs, kind="stable")
@@ -144,9 +151,12 @@ def _differing(old: StreamReader, new: StreamReader, left: _Level, right: _Level
     """Of the pairs of rows given, those of ``new`` whose bytes differ."""
     alone = _is_alone(left, olds) & _is_alone(right, news)
     pieced = _is_pieced(left, olds) | _is_pieced(right, news)
-    changed = alone.copy()  # their hashes differ, or they would not have been left over
+    changed = np.zeros(len(news), np.bool_)
+    changed[alone] = (_hashes(left, olds[alone]) != _hashes(right, news[alone])).any(axis=1)
     for at in np.flatnonzero(pieced):
-        changed[at] = _key(old, left, int(olds[at])) != _key(new, right, int(news[at]))
+        # A row that is not in pieces has another key, of the chunk that it is in.
+        keys = [next(side.row_keys(row, row + 1)) for side, row in ((old, int(olds[at])), (new, int(news[at])))]
+        changed[at] = keys[0] != keys[1]
     shared = np.flatnonzero(~alone & ~pieced)
     for part in _batches(shared, max(old.ref.size_bytes, new.ref.size_bytes), max(1, new.ref.rows)):
         changed[part] = _bytes_differ(old.take(olds[part]), new.take(news[part]))
@@ -169,10 +179,10 @@ def _is_alone(level: _Level, rows: Ints) -> NDArray[np.bool_]:
     return np.isin(rows, level.starts[level.entries.rows == 1]) & ~_is_pieced(level, rows)
 
 
-def _key(reader: StreamReader, level: _Level, row: int) -> bytes | None:
-    """What identifies a row in several pieces; None for one that is not, which is shorter than any that is."""
-    pieced = _is_pieced(level, np.array([row]))[0]
-    return next(reader.row_keys(row, row + 1)) if pieced else None
+def _hashes(level: _Level, rows: Ints) -> Hashes:
+    """The hashes of the chunks that end with these rows."""
+    ends = level.starts + level.entries.rows
+    return level.entries.hashes[np.searchsorted(ends, rows + 1)]
 
 
 def _bytes_differ(old: Rows, new: Rows) -> NDArray[np.bool_]:

@@ -79,11 +79,15 @@ class Place:
 
 
 class TreeReader:
-    """Reads one tree. Cost of each look-up: one node a level, cached."""
+    """Reads one tree. Cost of each look-up: one node a level, cached.
 
-    def __init__(self, nodes: Nodes, ref: StreamRef) -> None:
+    Where no row comes in pieces, ``pieces`` is False: then no chunk is looked at for the sake of its neighbour.
+    """
+
+    def __init__(self, nodes: Nodes, ref: StreamRef, *, pieces: bool = True) -> None:
         self.nodes = nodes
         self.ref = ref
+        self._pieces = pieces
         self._root: Node | None = None
 
     def root(self) -> Node:
@@ -136,7 +140,7 @@ class TreeReader:
         row_stop = leaf.row_start + int(node.row_ends[index])
         extent_start = leaf.extent_start + (int(node.extents[index - 1]) if index else 0)
         extent_stop = leaf.extent_start + int(node.extents[index])
-        before_is_piece = node.entries.rows[index - 1] == 0 if index else leaf.extent_start > 0
+        before_is_piece = self._pieces and (node.entries.rows[index - 1] == 0 if index else leaf.extent_start > 0)
         if row_stop - row_start == 1:
             if before_is_piece:
                 extent_start = self._end_of_row(row - 1)
@@ -197,6 +201,8 @@ class TreeReader:
 
     def _after_pieces(self, leaf: Place, index: Ints) -> bool:
         """Whether one of the chunks of a leaf comes after an unfinished piece, and so completes its row."""
+        if not self._pieces:
+            return False
         inner = index[index > 0]
         if (leaf.node.entries.rows[inner - 1] == 0).any():
             return True

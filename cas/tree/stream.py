@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, find_cuts, stands_alone
+from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, comes_in_pieces, find_cuts, stands_alone
 from cas.codec.rows import Ints, Rows, frame_group, unframe_group
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob
@@ -42,7 +42,7 @@ class StreamReader:
     """Reads the rows of one stream; ``ref`` names its content and ``layout`` its form."""
 
     def __init__(self, nodes: Nodes, ref: StreamRef, layout: Layout) -> None:
-        self.tree = TreeReader(nodes, ref)
+        self.tree = TreeReader(nodes, ref, pieces=comes_in_pieces(layout))
         self.ref = ref
         self.layout = layout
 

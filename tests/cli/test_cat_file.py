@@ -60,6 +60,8 @@ def test_a_version(url: Path) -> None:
         "tree": head.tree,
         "parents": list(head.parents),
         "row_maps": [[[0, 0, 3]]],
+        "column_maps": [],
+        "defaults": {},
         "message": "three",
         "author": "Ada",
         "details": {"import": {"added": 3}, "key": "01"},

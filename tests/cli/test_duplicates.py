@@ -11,7 +11,7 @@ from pictures import png, write_tree
 from terminal import facts, ok, process, refused, usage_error
 
 import cas
-from cas.cli import delete_list, paths
+from cas.cli import delete_list, paths, whole_file
 from cas.dataset.summary import format_bytes
 from cas.errors import ColumnNotFoundError, InvalidInputError
 from cas.types import Bytes, Image, Nullable, Text
@@ -208,7 +208,7 @@ def test_a_failure_while_writing_leaves_the_old_list(
         raise OSError("no")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no"), delete_list._replacing(str(target)) as file:
+    with pytest.raises(OSError, match="no"), whole_file.replacing(str(target)) as file:
         file.write(b"new")
     assert target.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "list"]

@@ -55,6 +55,12 @@ def test_1_leaks_were_found(url: Path) -> None:
     assert done.stdout.endswith(b" too\n")
 
 
+def test_1_differences_were_found(url: Path) -> None:
+    assert process("diff", url).returncode == 0
+    done = process("diff", url, "--exit-code")
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_2_wrong_usage() -> None:
     done = process("log")
     assert (done.returncode, done.stdout) == (2, b"")
@@ -71,6 +77,17 @@ def test_3_not_found(url: Path) -> None:
 
 def test_4_exists(url: Path) -> None:
     fails(4, "'v1' exists already", "tag", url, "v1")
+
+
+def test_4_conflicts(url: Path) -> None:
+    with cas.open(url) as ds, ds.branch("other").open() as other:
+        ds["path"][0] = "b"
+        ds.commit()
+        other["path"][0] = "c"
+        other.commit()
+    done = process("merge", url, "other")
+    assert (done.returncode, done.stderr[:16]) == (4, b"cas: 1 conflict;")
+    assert done.stdout.count(b"\n") == 2
 
 
 def test_5_damaged(url: Path) -> None:
@@ -101,8 +118,9 @@ def test_7_unsupported(url: Path) -> None:
 
 def test_commands_that_only_read_write_nothing(url: Path) -> None:
     before = {file.name: file.stat().st_mtime_ns for file in url.iterdir() if file.name != "lock.mdb"}
-    for name in ("log", "show", "ls", "tag", "stats", "du", "duplicates"):
+    for name in ("log", "show", "diff", "ls", "tag", "stats", "du", "duplicates"):
         ok(name, url)
+    ok("blame", url, "--column", "path")
     assert run("leaks", url, url).exit_code == 1
     assert run("cat-file", url, hash_chunk(IMAGE).hex()).stdout_bytes == IMAGE
     assert {file.name: file.stat().st_mtime_ns for file in url.iterdir() if file.name != "lock.mdb"} == before

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import png
+from pictures import png, png_facts
 from terminal import facts, ok, refused, run, usage_error
 
 import cas
@@ -86,8 +86,8 @@ def test_json_is_one_document(url: Path) -> None:
         "offset": 5,
         "columns": {"path": "text", "image": "image", "label": "text?"},
         "items": [
-            {"path": "a/5.png", "image": {"format": "png", "size_bytes": len(PICTURES[5])}, "label": None},
-            {"path": "a/6.png", "image": {"format": "png", "size_bytes": len(PICTURES[6])}, "label": "even"},
+            {"path": "a/5.png", "image": png_facts(PICTURES[5]), "label": None},
+            {"path": "a/6.png", "image": png_facts(PICTURES[6]), "label": "even"},
         ],
     }
 
@@ -130,7 +130,7 @@ def test_values_of_every_type(tmp_path: Path) -> None:
         ds.append([row, {**row, "number": np.nan, "varying": None, "image": None}])
         ds.commit()
     first, second = facts("ls", tmp_path / "ds")["items"]
-    image = {"format": "png", "size_bytes": len(PICTURES[0])}
+    image = png_facts(PICTURES[0])
     assert first == {
         "flag": True,
         "number": 0.5,

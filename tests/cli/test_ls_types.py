@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import png
+from pictures import png, png_facts
 from terminal import ok, refused
 
 import cas
 from cas import types
 from cas.errors import InvalidInputError
+from cas.hashing import hash_chunk
 
 MOMENT = dt.datetime(2026, 11, 1, 9, 30, tzinfo=dt.UTC)
+RAW, RAWS = (hash_chunk(bytes(size)).hex() for size in (12, 2))
 LABEL = types.ClassLabel(["cat", "dog"])
 FULL = {
     "half": 0.5,
@@ -78,7 +80,7 @@ FACTS = {
     "half": 0.5,
     "embedding": [1.0, 2.0],
     "boxes": [[1.0, 2.0, 3.0, 4.0]],
-    "raw": {"format": "raw", "dtype": "uint16", "shape": [2, 3], "size_bytes": 12},
+    "raw": {"format": "raw", "dtype": "uint16", "shape": [2, 3], "size_bytes": 12, "hash": RAW},
     "mask": [[0] * 100] * 100,
     "binary": [[True, False]],
     "label": "dog",
@@ -87,9 +89,9 @@ FACTS = {
     "dict": {"a": "\x1b", "b": [1, None]},
     "words": ["", "a\tb"],
     "numbers": list(range(1000)),
-    "pictures": [{"format": "png", "size_bytes": len(png(seed))} for seed in (1, 2)],
+    "pictures": [png_facts(png(seed)) for seed in (1, 2)],
     "labels": ["cat", "dog"],
-    "raws": [{"format": "raw", "dtype": "uint8", "shape": [1, 2], "size_bytes": 2}],
+    "raws": [{"format": "raw", "dtype": "uint8", "shape": [1, 2], "size_bytes": 2, "hash": RAWS}],
     "times": ["2026-11-01T09:30:00+00:00"],
     "deep": [["6162"], []],
 }

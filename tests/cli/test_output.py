@@ -65,3 +65,8 @@ def test_times_are_given_in_utc() -> None:
     time = dt.datetime(2026, 11, 1, 1, 2, 3, 4, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     assert format_time(time) == "2026-10-31T23:02:03Z"
     assert format_time(time, "microseconds") == "2026-10-31T23:02:03.000004Z"
+
+
+def test_no_line_of_a_table_ends_in_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("a", "long heading"), [("x", "y"), ("", "")])
+    assert capsys.readouterr().out == "a  long heading\nx  y\n\n"

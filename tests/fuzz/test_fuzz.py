@@ -126,7 +126,7 @@ def test_tags_of_others_make_no_objects(tag: int, content: object) -> None:
     """cbor2 makes times, fractions, regular expressions, messages, sets and references of them."""
     data = cbor2.dumps(cbor2.CBORTag(tag, content), canonical=True)
     with pytest.raises(CorruptedError):
-        print(cbor.decode(data, what="value"))
+        cbor.decode(data, what="value")
 
 
 # --- whole stores ---------------------------------------------------------------------------------------------------

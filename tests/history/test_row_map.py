@@ -2,12 +2,18 @@
 
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cas.errors import CorruptedError
+from cas.history.records import read_payload, write_payload
 from cas.history.row_map import RowMap
+from cas.store.gate import BlobWriter, Gate
+from cas.store.memory import MemoryStore
+from cas.tree.alignment import Alignment
+from cas.tree.node import Nodes
 
 counts = st.integers(0, 4)
 runs_lists = st.lists(st.tuples(counts, counts, counts), max_size=8)
@@ -87,6 +93,24 @@ def test_many_scattered_edits_compose_quickly() -> None:
     assert composed.deleted == 200_000
 
 
+def test_many_scattered_edits_take_little_at_rest() -> None:
+    """100,000 of 10,000,000 rows deleted: less than 1 MiB, and the map comes back as it was."""
+    rng = np.random.default_rng(0)
+    deleted = np.sort(rng.choice(10_000_000, 100_000, replace=False))
+    store = MemoryStore()
+    writer = BlobWriter(store)
+    starts = np.append(0, deleted + 1)
+    kept = Alignment.of(starts, starts - np.arange(100_001), np.diff(deleted, prepend=-1, append=10_000_000) - 1)
+    row_map = RowMap.of_alignment(kept, 10_000_000, 9_900_000)
+    assert (row_map.deleted, row_map.inserted) == (100_000, 0)
+    nodes = Nodes(Gate(store))
+    payload = write_payload(row_map.encode(), nodes, writer)
+    writer.flush()
+    assert store.stored_bytes() < 1 << 20
+    again = RowMap.decode(read_payload(payload, nodes), "map")
+    assert (again.runs == row_map.runs).all()
+
+
 def as_tuples(row_map: RowMap) -> list[tuple[int, int, int]]:
     return [tuple(run) for run in row_map.runs.tolist()]
 
@@ -96,10 +120,10 @@ def runs_over(draw: st.DrawFn, rows: int) -> list[tuple[int, int, int]]:
     """Runs that account for so many rows of a parent."""
     runs = []
     while rows:
-        keep = draw(st.integers(0, rows))
-        delete = draw(st.integers(0, rows - keep))
-        runs.append((keep, delete, draw(counts)))
-        rows -= keep + delete
+        length = draw(st.integers(1, rows))
+        keep = draw(st.integers(0, length))
+        runs.append((keep, length - keep, draw(counts)))
+        rows -= length
     return [*runs, (0, 0, draw(counts))]
 
 

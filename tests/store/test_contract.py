@@ -9,10 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cas.errors import ConflictError
 from cas.hashing import hash_chunk
 from cas.store.contract import CACHE, REFS, STORE, TABLES, VERSIONS, Store, Transaction, View
-from cas.store.lmdb import SEGMENT_BYTES, create_files
+from cas.store.lmdb import create_files
 from cas.store.memory import MemoryStore
+from cas.store.segments import SEGMENT_BYTES
 
 Make = Callable[[], Store]
 
@@ -306,3 +308,59 @@ def test_stores_are_apart(make: Make) -> None:
     (key,) = put_blobs(one, [b"one"])
     assert get_blobs(two, [key]) == [None]
     assert not one.read_only
+
+
+def test_hashes_are_listed_in_order(store: Store) -> None:
+    hashes = sorted(put_blobs(store, [b"%d" % number for number in range(20)]))
+    with store.read() as view:
+        assert view.hashes(b"", 100) == hashes
+        assert view.hashes(b"", 3) == hashes[:3]
+        assert view.hashes(hashes[2], 3) == hashes[3:6]
+        assert view.hashes(hashes[2][:5], 2) == hashes[2:4], "a prefix comes before what it begins"
+        assert view.hashes(hashes[-1], 3) == []
+
+
+def test_removed_blobs_are_gone_and_their_space_is_reclaimed(store: Store) -> None:
+    blobs = [bytes([number]) * 60_000 for number in range(40)]
+    hashes = put_blobs(store, blobs)
+    kept = set(hashes[::9])
+    gone = [hash_ for hash_ in hashes if hash_ not in kept]
+    store.write(lambda txn: txn.remove_blobs([*gone, ABSENT]))
+    for _ in range(2):
+        expected = [blob if hash_ in kept else None for hash_, blob in zip(hashes, blobs, strict=True)]
+        assert get_blobs(store, hashes) == expected
+        store.reclaim()
+    assert put_blobs(store, blobs) == hashes
+    assert get_blobs(store, hashes) == blobs
+    store.compact()
+    assert get_blobs(store, hashes) == blobs
+
+
+def test_the_clock_is_the_last_timestamp(store: Store) -> None:
+    with store.read() as view:
+        assert view.clock() == 0
+    for _ in range(3):
+        now = store.write(lambda txn: (txn.timestamp(), txn.clock()))
+        put_blobs(store, [b"without a timestamp"])
+        with store.read() as view:
+            assert (view.clock(), view.clock()) == now
+
+
+def test_leases(store: Store) -> None:
+    with store.collecting():
+        pass
+    lease, other = store.lease_writing(), store.lease_writing()
+    lease.release()
+    lease.release()
+    with pytest.raises(ConflictError, match="writing"):
+        store.collecting().__enter__()
+    del other
+    with store.collecting():
+        pass
+    version = hash_chunk(b"version")
+    assert not store.is_read(version)
+    reading = store.lease_reading(version)
+    assert store.is_read(version)
+    assert not store.is_read(ABSENT)
+    reading.release()
+    assert not store.is_read(version)

@@ -265,12 +265,13 @@ except StoreError as error:
 def test_a_map_that_cannot_grow_leaves_the_store_usable(tmp_path: Path) -> None:
     """LMDB gives its map away before it asks for a larger one."""
     create_files(tmp_path / "s", lambda txn: txn.put(REFS, b"k", b"v")).close()
-    script = f"""{LIMITED}
+    script = f"""
 from cas.store import environment
 from cas.store.contract import REFS
 from cas.store.lmdb import LmdbStore
 environment._FIRST_MAP_BYTES = 64 << 20
 store = LmdbStore(url)
+{LIMITED}
 blobs = [(bytes([n]) * 32, os.urandom(1 << 20)) for n in range(70)]
 try:
     store.write(lambda txn: txn.put_blobs(blobs))
@@ -285,7 +286,7 @@ with store.read() as view:
 
 
 def test_the_map_grows_while_others_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads of this process, and another process that opened the store when it was small."""
+    """Threads of this process that never pause, and another process that opened the store when it was small."""
     monkeypatch.setattr(environment, "_FIRST_MAP_BYTES", 4 << 20)
     path = tmp_path / "s"
     store = create_files(path, lambda txn: txn.put(REFS, b"k", b"v"))
@@ -323,7 +324,7 @@ print(seen > 0)
     for thread in threads:
         thread.start()
     first = store._environment()._env.info()["map_size"]
-    for number in range(24):
+    for number in range(10):
         blob = (bytes([number]) * 32, bytes([number]) * 1_000_000)
 
         def put(txn: object, number: int = number, blob: tuple[bytes, bytes] = blob) -> None:

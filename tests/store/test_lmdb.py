@@ -18,7 +18,9 @@ from cas.errors import CorruptedError, ReadOnlyError, StoreError, StoreExistsErr
 from cas.hashing import hash_chunk
 from cas.store import environment
 from cas.store.contract import REFS, Transaction
-from cas.store.lmdb import MARKER, SEGMENT_BYTES, LmdbStore, create_files, is_store
+from cas.store.leases import MARKER
+from cas.store.lmdb import LmdbStore, create_files, is_store
+from cas.store.segments import SEGMENT_BYTES
 
 PRELUDE = """
     import os, sys

@@ -14,7 +14,7 @@ from workbench import Workbench
 from cas.errors import CasError, CorruptedError
 from cas.hashing import Kind, hash_blob, hash_chunk
 from cas.tree.node import MAX_CHILDREN, Entries, decode_node, encode_node
-from cas.tree.read import StreamRef
+from cas.tree.read import StreamRef, TreeReader
 from cas.types import Layout
 
 ROWS = [b"%04d" % i for i in range(3000)]
@@ -76,6 +76,24 @@ def test_rows_of_another_layout_are_damage() -> None:
         other.layout = layout
         with pytest.raises(CorruptedError):
             other.rows(ref)
+
+
+def test_rows_beside_a_lost_leaf_are_read() -> None:
+    """Where no row comes in pieces, nothing is asked of the leaf before."""
+    bench = Workbench(Layout(4096))
+    rows = [i.to_bytes(4, "little") * 1024 for i in range(400)]
+    ref = bench.build(rows)
+    tree = TreeReader(bench.nodes, ref)
+    second = tree.node_at(0, tree.node_at(0, 0).extent_stop)
+    lost = hash_blob(Kind.NODE, encode_node(0, second.node.entries))
+    start, stop = second.row_start, second.row_start + second.node.rows
+    reader = bench.damaged(lost, None).reader(ref)
+    for row in (0, start - 1, stop, len(rows) - 1):
+        assert bytes(reader.read(row, row + 1).row(0)) == rows[row]
+        assert bytes(reader.take(np.array([row])).row(0)) == rows[row]
+    assert [bytes(row) for row in reader.read(stop, ref.rows)] == rows[stop:]
+    with pytest.raises(CorruptedError):
+        reader.read(stop - 1, stop)
 
 
 # --- nodes: the codec -----------------------------------------------------------------------------------------------

@@ -96,7 +96,8 @@ def import_folder(
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise InvalidInputError(f"{path} is not a folder; expected one with images in it")
-    return _Import(path, dataset, report, rehash, jobs or min(8, 2 * (os.cpu_count() or 2))).run(message, author)
+    with dataset._draft.kept_by_owner():
+        return _Import(path, dataset, report, rehash, jobs or min(8, 2 * (os.cpu_count() or 2))).run(message, author)
 
 
 class _Import:
@@ -163,7 +164,7 @@ class _Import:
                 self._drop(id_)
                 continue
             try:
-                self._dataset._adopt(id_)
+                draft.adopt(id_, session)
                 self._resumed = True
                 return StreamRef.from_record(state["fingerprints"], "session")
             except (CorruptedError, KeyError, TypeError):
@@ -182,9 +183,10 @@ class _Import:
             data = view.get(CACHE, self._cache_key())
         if data is None:
             return None
-        match cbor.decode(data, what="import cache"):
-            case {"version": version, "fingerprints": ref} if version == self._draft.base:
-                return StreamRef.from_record(ref, "import cache")
+        with contextlib.suppress(CorruptedError):  # it is a cache, and may be lost at any time
+            match cbor.decode(data, what="import cache"):
+                case {"version": version, "stream": ref} if version == self._draft.base:
+                    return StreamRef.from_record(ref, "import cache")
         return None
 
     # The walk
@@ -384,9 +386,10 @@ class _Import:
     def _remember(self, version: bytes, marks: StreamRef) -> None:
         """Keeps the fingerprints that belong to a version, for the next import."""
         blobs = list(self._draft.writer.held.items())
-        value = cbor.encode({"version": version, "fingerprints": marks.to_record()})
+        value = cbor.encode({"version": version, "stream": marks.to_record()})
 
         def change(txn: Transaction) -> None:
+            txn.timestamp()  # so that a collection under way notices
             txn.put_blobs(blobs)
             txn.put(CACHE, self._cache_key(), value)
 

@@ -1,0 +1,84 @@
+"""A sample of every fault of the matrix (``python tests/faults.py --full`` tries all), and that the matrix can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fault_deaths
+import fault_kills  # noqa: F401  enters its faults
+import fault_power
+import pytest
+from fault_matrix import FAULTS, Counts, table
+from faulty_store import Fuse, faulty_stores
+from system_calls import Sync, Write, needs_tracer
+
+import cas
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_nothing_is_lost_and_nothing_is_wrong(name: str, tmp_path: Path) -> None:
+    counts = FAULTS[name](tmp_path, False)
+    assert (counts.wrong, counts.lost) == (0, 0)
+    assert counts.survived == counts.tried
+
+
+def test_a_step_in_two_parts_is_seen(tmp_path: Path) -> None:
+    def torn(place: Path) -> Iterator[None]:
+        ds = cas.open(place / "ds")
+        ds.tag("one")
+        ds.tag("two")
+        yield
+
+    counts = fault_deaths.die_everywhere(tmp_path, torn, 1)
+    assert counts.wrong > 0
+    assert counts.lost == 0
+
+
+def test_a_commit_that_is_lost_is_seen(tmp_path: Path) -> None:
+    fault_deaths.prepare(tmp_path)
+    before = fault_deaths.places(tmp_path)
+    with cas.open(tmp_path / "ds") as ds:
+        states = [before]
+        for number in range(3):
+            ds["x"][number] = -1
+            ds.commit(str(number))
+            states.append(fault_deaths.places(tmp_path))
+        assert fault_deaths.judge(tmp_path, states, 3) == (False, False)
+        assert fault_deaths.judge(tmp_path, states, 2) == (False, False)
+        assert fault_deaths.judge(tmp_path, states, 1) == (True, False)
+        for _ in range(2):
+            ds.undo()
+        states = [fault_deaths.places(tmp_path), *states[1:]]
+        assert fault_deaths.judge(tmp_path, states, 3) == (False, True)
+
+
+def test_operations_are_counted(tmp_path: Path) -> None:
+    cas.create(tmp_path / "ds", schema={"x": "int64"}).close()
+    fuse = Fuse()
+    with faulty_stores(fuse):
+        ds = cas.open(tmp_path / "ds")
+        before = fuse.count
+        ds.metadata["k"] = 1
+        assert fuse.count - before >= 4  # begin, put, before and after the commit
+
+
+@needs_tracer
+def test_a_disk_that_does_not_sync_loses_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fault_power.recorded
+
+    def without_syncs(place: Path, steps: int) -> tuple[bytes, list[object]]:
+        start, events = real(place, steps)
+        lax = [Write(e.path, e.pieces, False) if isinstance(e, Write) else e for e in events if not isinstance(e, Sync)]
+        return start, list(lax)
+
+    monkeypatch.setattr(fault_power, "recorded", without_syncs)
+    counts = FAULTS["power lost"](tmp_path, False)
+    assert counts.lost > 5
+    assert counts.lost + counts.wrong > 20
+
+
+def test_the_matrix_is_a_table() -> None:
+    lines = table({"a fault": Counts(12_000, 11_999, 1, 0), "b": Counts()}).splitlines()
+    assert lines[0].split() == ["fault", "tried", "survived", "wrong", "data", "lost", "commits"]
+    assert lines[1].split() == ["a", "fault", "12,000", "11,999", "1", "0"]
