@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from cas.errors import AmbiguousRevisionError, VersionNotFoundError
+from cas.errors import AmbiguousRevisionError, VersionNotFoundError, shown
 from cas.hashing import HEX_DIGITS
 from cas.history.graph import ancestor_at, ancestors_among, find_entry, get_entry, is_first_parent_ancestor
 from cas.history.refs import BRANCH, TAG, ReflogRecord
@@ -37,7 +37,7 @@ def resolve(view: View, dataset: bytes, revision: str) -> bytes:
     """
     if not isinstance(revision, str) or len(revision) > MAX_CHARACTERS:
         raise VersionNotFoundError(
-            f"revision {revision!r:.40} names no version: expected a Version, or text of up to {MAX_CHARACTERS} "
+            f"revision {shown(revision, 40)} names no version: expected a Version, or text of up to {MAX_CHARACTERS} "
             f"characters"
         )
     ref = find_ref(view, dataset, revision) if revision else None

@@ -256,6 +256,8 @@ class Environment:
     def _quiet(self) -> Iterator[None]:
         """Waits until no transaction of this process is under way, and keeps others from beginning meanwhile."""
         with self._idle:
+            if self._active[threading.get_ident()]:
+                raise StoreError(f"the store {self.path} has grown while this thread was reading it; try again")
             self._pauses += 1
             try:
                 while not self._idle.wait_for(lambda: not self._active, _QUIET_SECONDS):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, overload
 
 import numpy as np
 
-from cas.errors import InvalidInputError, InvalidTypeError
+from cas.errors import InvalidInputError, InvalidTypeError, shown
 from cas.types.base import Type
 from cas.types.dtypes import dtype_name, element_bytes, element_kind, native_dtype
 from cas.types.layout import DATA, Layout
@@ -98,7 +98,7 @@ class ClassLabel(Type):
 
     def _name(self, code: object) -> str:
         if isinstance(code, bool) or not isinstance(code, (int, np.integer)):
-            raise InvalidTypeError(f"{code!r} is not the code of a class; expected an int")
+            raise InvalidTypeError(f"{shown(code)} is not the code of a class; expected an int")
         if not 0 <= code < len(self.names):
             raise InvalidInputError(self.unknown_code(code))
         return self.names[int(code)]
@@ -121,7 +121,7 @@ class ClassLabel(Type):
 def _class_names(names: object) -> tuple[str, ...]:
     if isinstance(names, (str, bytes, dict, set, frozenset)) or not isinstance(names, Iterable):
         raise InvalidTypeError(
-            f"names {names!r} of classes are not valid; expected a list of text, as in ClassLabel(['cat', 'dog'])"
+            f"names {shown(names)} of classes are not valid; expected a list of text, as in ClassLabel(['cat', 'dog'])"
         )
     checked = tuple(str.__str__(name) if isinstance(name, str) else name for name in names)
     for name in checked:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import lmdb
@@ -297,6 +298,8 @@ from cas.store.lmdb import LmdbStore
 environment._FIRST_MAP_BYTES = 4 << 20
 store = LmdbStore(url)
 seen = 0
+store._environment()
+print("open", flush=True)
 while True:
     with store.read() as view:
         if view.get(REFS, b"end"):
@@ -309,6 +312,8 @@ print(seen > 0)
 """
     command = [sys.executable, "-c", other_process.PRELUDE + script, str(path)]
     reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "open\n"
     stop, failed = threading.Event(), []
 
     def read() -> None:
@@ -340,6 +345,23 @@ print(seen > 0)
     assert (reader.returncode, out.strip(), failed) == (0, "True", []), err
     assert store._environment()._env.info()["map_size"] > first
     store.close()
+
+
+def test_a_transaction_within_another_does_not_wait_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LMDB cannot map a store that another process has made larger while this thread reads the old map."""
+    monkeypatch.setattr(environment, "_FIRST_MAP_BYTES", 4 << 20)
+    with closing(create_files(tmp_path / "s", lambda txn: txn.put(REFS, b"k", b"v"))) as store:
+        with store.read() as view:
+            script = """
+from cas.store.lmdb import LmdbStore
+LmdbStore(url).write(lambda txn: txn.put_blobs([(bytes(32), bytes(8 << 20))]))
+"""
+            other_process.output(script, tmp_path / "s")
+            with pytest.raises(StoreError, match="try again"), store.read():
+                pass
+            assert view.sizes([bytes(32)]) == [None]
+        with store.read() as view:
+            assert view.sizes([bytes(32)]) == [8 << 20]
 
 
 # --- media that nobody writes to ------------------------------------------------------------------------------------
