@@ -15,9 +15,10 @@ from pathlib import Path
 
 import damage_matrix
 import numpy as np
-from damage_matrix import CRASHED, FOREIGN, HUNG, PAGE_BYTES, WRONG, attempt, facts_of, truth_of
+from damage_matrix import CRASHED, FOREIGN, HUNG, PAGE_BYTES, WRONG, attempt, truth_of
 from fault_matrix import Counts, fault
 from raw_store import RawStore
+from store_facts import facts_of
 
 import cas
 from cas.errors import CasError
