@@ -44,6 +44,16 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def shown(value: object, most: int = 60) -> str:
+    """Returns a value as text of at most so many characters, for a message."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Of integers with thousands of digits Python makes no text.
+        text = f"<{type(value).__name__} that is too long to be shown>"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class CasError(Exception):
     """The base of every error that this package raises on purpose."""
 

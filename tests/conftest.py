@@ -1,4 +1,4 @@
-"""Makes the helpers beside the tests importable, and gives properties the time that a busy machine needs."""
+"""Makes the helpers beside the tests and fixtures importable, and gives properties the time a busy machine needs."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+here = Path(__file__).parent
+sys.path[:0] = [str(here), str(here.parent / "fixtures")]
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 

@@ -6,8 +6,6 @@ trusts its file and may die of a damaged one; how often is counted.
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import os
 import random
 import shutil
@@ -19,26 +17,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
+    here = Path(__file__).parent
+    sys.path[:0] = [str(here), str(here.parent / "fixtures")]
 
 from mixed_table import SCHEMA, batch
+from store_facts import facts_of
 
 import cas
 from cas import types
-from cas.errors import CasError
-from cas.hashing import hash_chunk
-from cas.repo.metadata import read_mapping, scope_key
-from cas.repo.repository import Repository, open_repository
-from cas.repo.sessions import read_sessions
-from cas.store.contract import View
 
 PAGE_BYTES = 4096
-T = TypeVar("T")
 
 
 def make_store(path: Path) -> None:
@@ -69,103 +62,6 @@ def make_store(path: Path) -> None:
         dogs.commit(f"number {version}")
     for opened in (ds, owls, dogs):
         opened.close()
-
-
-def digest(value: object) -> str:
-    """A short name for a value."""
-    if isinstance(value, np.ndarray):
-        value = (value.dtype.str, value.shape, value.tobytes())
-    elif isinstance(value, list) and value and isinstance(value[0], (np.ndarray, bytes)):
-        value = [hash_chunk(item) if isinstance(item, bytes) else digest(item) for item in value]
-    return hash_chunk(repr(value).encode()).hex()[:16]
-
-
-class Facts:
-    """What a store says: a digest for each thing there is to read, or the error that is raised instead."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, str] = {}
-
-    def note(self, name: str, read: Callable[[], T]) -> T | None:
-        """Reads one thing."""
-        try:
-            value = read()
-            self.found[name] = digest(value)
-        except CasError as error:
-            self.found[name] = f"! {type(error).__name__}"
-            return None
-        return value
-
-
-def facts_of(path: Path) -> dict[str, str]:
-    """Reads all there is in a store."""
-    facts = Facts()
-    opened = facts.note("store", lambda: _opened(path))
-    for name in (opened and facts.note("datasets", opened.repository.dataset_names)) or ():
-        ds = facts.note(name, lambda name=name: _Quiet(cas.open_read_only(path / name)))
-        if ds is not None:
-            _read_dataset(facts, name, ds.value)
-            ds.value.close()
-    return facts.found
-
-
-@dataclasses.dataclass(repr=False)
-class _Quiet:
-    """A handle, whose digest is that of any other."""
-
-    value: cas.ReadOnlyDataset
-
-    def __repr__(self) -> str:
-        return "opened"
-
-
-@dataclasses.dataclass
-class _Opened:
-    repository: Repository = dataclasses.field(repr=False)
-    config: object
-
-
-def _opened(path: Path) -> _Opened:
-    repository = open_repository(path, read_only=True)[0]
-    return _Opened(repository, repository.config)
-
-
-def _read_dataset(facts: Facts, name: str, ds: cas.ReadOnlyDataset) -> None:
-    repository, id_ = ds._repository, ds._dataset
-    facts.note(f"{name} id", lambda: (ds.id, ds.name, ds.description))
-    for kind, of_kind in (("branches", ds.branches), ("tags", ds.tags)):
-        facts.note(
-            f"{name} {kind}",
-            lambda of_kind=of_kind: [(ref.name, ref.id, ref.version.id, ref.timestamp) for ref in of_kind],
-        )
-    facts.note(f"{name} reflog", lambda: ds.reflog)
-    facts.note(f"{name} sessions", lambda: _viewed(repository, lambda view: read_sessions(view, id_)))
-    for branch, column in itertools.product(("main", "other"), (None, "x")):
-        scope = scope_key(id_, branch, column)
-        facts.note(
-            f"{name} live {branch} {column}",
-            lambda scope=scope: _viewed(repository, lambda view: read_mapping(view, scope)),
-        )
-    versions = facts.note(f"{name} history", lambda: [(v.id, v.timestamp, v._entry) for v in ds.history])
-    for version, _, _ in versions or ():
-        opened = facts.note(f"{name} {version}", lambda version=version: _Quiet(ds.history[version].open()))
-        if opened is not None:
-            _read_version(facts, f"{name} {version[:12]}", opened.value)
-
-
-def _viewed(repository: Repository, read: Callable[[View], T]) -> T:
-    with repository.store.read() as view:
-        return read(view)
-
-
-def _read_version(facts: Facts, name: str, ds: cas.ReadOnlyDataset) -> None:
-    version = ds.version
-    facts.note(f"{name} record", lambda: (version.message, version.author, version.parents, version.details))
-    facts.note(f"{name} row maps", lambda: [row_map.runs for row_map in version.row_maps])
-    facts.note(f"{name} metadata", lambda: ds.metadata.to_dict())
-    for column in facts.note(f"{name} schema", lambda: dict(ds.schema)) or ():
-        facts.note(f"{name} {column} metadata", lambda column=column: ds[column].metadata.to_dict())
-        facts.note(f"{name} {column}", lambda column=column: ds[column][:])
 
 
 # --- damage ---------------------------------------------------------------------------------------------------------
@@ -230,7 +126,7 @@ def judge(truth: dict[str, str], found: dict[str, str]) -> Try:
     return Try(FOUND, " ".join(errors)) if errors else Try(SAME, "")
 
 
-def attempt(path: Path, truth: dict[str, str]) -> Try:
+def attempt(path: Path, truth: dict[str, str], look: Callable[[Path], dict[str, str]] = facts_of) -> Try:
     """Reads a damaged store in a child."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -239,7 +135,7 @@ def attempt(path: Path, truth: dict[str, str]) -> Try:
         signal.alarm(60)
         with os.fdopen(write_end, "w") as pipe:
             try:
-                print(*judge(truth, facts_of(path)), sep="\n", file=pipe)
+                print(*judge(truth, look(path)), sep="\n", file=pipe)
             except BaseException as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 print(

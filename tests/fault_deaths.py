@@ -15,21 +15,34 @@ from unittest import mock
 from fault_matrix import Counts, fault
 from faulty_store import DIED, Fuse, faulty_stores
 from pictures import png
-from walker import Content, check_everything, recover_all, seen
+from walker import Content, check_everything, check_with_fsck, recover_all, seen
 
 import cas
 from cas.dataset import draft
 from cas.integrations.folder.importing import import_folder
 
+SAMPLE_EVERY = 37
 Step = Iterator[None]
 Scenario = Callable[[Path], Step]
-SCENARIOS: dict[str, Scenario] = {}
+Finish = Callable[[Path], None]
 
 
 def scenario(function: Scenario) -> Scenario:
     """Enters a scenario: it works in a directory that holds ``ds``, and yields where a step is acknowledged."""
-    SCENARIOS[function.__name__] = function
-    return function
+    return scenario_ended_by(None)(function)
+
+
+def scenario_ended_by(finish: Finish | None) -> Callable[[Scenario], Scenario]:
+    """Enters a scenario; ``finish`` does after each death what a user would do before looking."""
+
+    def enter(work: Scenario) -> Scenario:
+        @fault(f"dies in {work.__name__.replace('_', ' ')}")
+        def trial(place: Path, full: bool) -> Counts:
+            return die_everywhere(place, work, 1 if full else SAMPLE_EVERY, finish)
+
+        return work
+
+    return enter
 
 
 def prepare(place: Path) -> None:
@@ -267,15 +280,18 @@ def _work(place: Path, work: Scenario, fuse: Fuse, writer: int) -> None:
         os.write(writer, json.dumps(fuse.count).encode() + b"\n")
 
 
-def judge(place: Path, states: list[Content], acknowledged: int) -> tuple[bool, bool]:
+def judge(place: Path, states: list[Content], acknowledged: int, finish: Finish | None = None) -> tuple[bool, bool]:
     """Whether what is found after a death is wrong, and whether it lacks what was acknowledged."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if finish is not None:
+                finish(place)
             found = places(place)
             for name in found:
                 if (place / name / "cas-store").exists() and found[name]:
                     check_everything(place / name)
+                    check_with_fsck(place / name)
                     recover_all(place / name)
     except Exception as error:
         sys.stderr.write(f"{place}: {error!r}\n")
@@ -287,7 +303,7 @@ def judge(place: Path, states: list[Content], acknowledged: int) -> tuple[bool, 
     return not lost, lost
 
 
-def die_everywhere(place: Path, work: Scenario, every: int) -> Counts:
+def die_everywhere(place: Path, work: Scenario, every: int, finish: Finish | None = None) -> Counts:
     """Lets a scenario die at each operation, or at each ``every``-th."""
     counts = Counts()
     start = place / "start"
@@ -301,7 +317,7 @@ def die_everywhere(place: Path, work: Scenario, every: int) -> Counts:
         here = place / str(at)
         shutil.copytree(start, here)
         acknowledged, _ = in_child(here, work, at)
-        wrong, lost = judge(here, states, acknowledged)
+        wrong, lost = judge(here, states, acknowledged, finish)
         counts.add(wrong=wrong, lost=lost)
         shutil.rmtree(here)
     return counts
@@ -310,13 +326,3 @@ def die_everywhere(place: Path, work: Scenario, every: int) -> Counts:
 def hash_of(work: Scenario) -> int:
     """A number that differs between scenarios, so that samples begin at different operations."""
     return sum(map(ord, work.__name__))
-
-
-def _enter(name: str) -> None:
-    @fault(f"dies in {name}")
-    def trial(place: Path, full: bool) -> Counts:
-        return die_everywhere(place, SCENARIOS[name], 1 if full else 23)
-
-
-for each in SCENARIOS:
-    _enter(each)

@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from fault_matrix import Counts, fault
-from walker import check_everything, recover_all
+from pictures import png, write_tree
+from walker import check_with_fsck, recover_all
 
 import cas
+from cas.integrations.folder.checkout import checkout
+from cas.integrations.folder.importing import import_folder
+
+KILLS_OF_A_STORE = 10
+MANY_STEPS = 100_000
 
 WORK = """
 import json, random, sys, warnings
@@ -63,17 +69,34 @@ for number in range(steps):
 """
 
 
-def killed(url: Path, seed: int, seconds: float) -> list[Any]:
-    """What a process reported until it was killed, some seconds after it began."""
-    command = [sys.executable, "-c", WORK, str(url), str(seed), "100000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+def started(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """A process at work on a script, which has said that it has begun."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert json.loads(child.stdout.readline()) == ["began"]
+    return child
+
+
+def killed(child: subprocess.Popen[str]) -> list[Any]:
+    """Kills a process, and returns what it reported until then."""
+    child.send_signal(signal.SIGKILL)
+    with child:
         assert child.stdout is not None
-        assert json.loads(child.stdout.readline()) == ["began"]
-        time.sleep(seconds)
-        child.send_signal(signal.SIGKILL)
         told = [json.loads(line) for line in child.stdout if line.endswith("\n")]
     assert child.returncode == -signal.SIGKILL, "it ended by itself"
     return told
+
+
+def is_whole(url: Path, what: str) -> bool:
+    """Whether all that a store holds is there, by a check, and what was left uncommitted can be recovered."""
+    try:
+        check_with_fsck(url)
+        recover_all(url)
+    except Exception as error:
+        sys.stderr.write(f"{what}: {error!r}\n")
+        return False
+    return True
 
 
 def missing(url: Path, told: list[Any]) -> list[Any]:
@@ -107,27 +130,143 @@ def has_rows(url: Path, what: str, id_: str, count_or_row: int, value: int) -> b
         return len(old) == count_or_row and bool(old["x"][-1] == value)
 
 
+def count(counts: Counts, what: str, *, whole: bool, lost: list[Any]) -> None:
+    """Counts what came of a kill, and says what was lost."""
+    if lost:
+        sys.stderr.write(f"{what}: lost {lost}\n")
+    counts.add(wrong=not whole, lost=bool(lost))
+
+
+def new_store(place: Path, number: int) -> Path:
+    """A new dataset for every so many kills, since those of old ones take longer to be checked."""
+    url = place / f"ds{number // KILLS_OF_A_STORE}"
+    if not url.exists():
+        cas.create(url, schema={"x": "int64"}).close()
+    return url
+
+
 @fault("killed at random")
 def trial(place: Path, full: bool) -> Counts:
     counts = Counts()
     chance = random.Random(7)
-    url = place / "ds"
-    cas.create(url, schema={"x": "int64"}).close()
-    for seed in range(500 if full else 30):
-        told = killed(url, seed, chance.uniform(0, 0.2))
-        lost = missing(url, told)
-        wrong = False
+    for seed in range(320 if full else 8):
+        url, what = new_store(place, seed), f"kill {seed}"
+        child = started(WORK, url, seed, MANY_STEPS)
+        time.sleep(chance.uniform(0, 0.2))
+        lost = missing(url, killed(child))
+        count(counts, what, whole=is_whole(url, what), lost=lost)
+    return counts
+
+
+COLLECT = """
+import json, random, sys, warnings
+warnings.simplefilter("ignore")
+import cas
+from cas.errors import ConflictError
+from cas.repo.collect import Collection, Expiry
+url, seed = sys.argv[1], int(sys.argv[2])
+chance = random.Random(seed)
+
+def tell(*fact):
+    sys.stdout.write(json.dumps(fact) + "\\n")
+    sys.stdout.flush()
+
+cas.open(url).close()
+tell("began")
+number = 0
+while True:
+    number += 1
+    with cas.open(url) as ds:
+        name = f"g{seed}-{number}"
+        with ds.branch(name).open() as gone:
+            gone.append({"x": [chance.randrange(2**62) for _ in range(5000)]})
+            gone.commit("gone")
+        ds.branches[name].delete(force=True)
+        ds.append({"x": [number]})
+        tell("committed", ds.commit("beside the collector"))
         try:
-            if seed % 5 == 4:
-                check_everything(url)
-            recover_all(url)
-        except Exception as error:
-            sys.stderr.write(f"kill {seed}: {error!r}\n")
-            wrong = True
-        if lost:
-            sys.stderr.write(f"kill {seed}: lost {lost}\n")
-        counts.add(wrong=wrong, lost=bool(lost))
-        if seed % 10 == 9:
-            url = place / f"ds{seed}"
-            cas.create(url, schema={"x": "int64"}).close()
+            Collection(ds._repository, Expiry(reflog_days=0)).apply()
+            tell("collected")
+        except ConflictError:
+            tell("told of writers")
+    with cas.open(url) as ds:
+        try:
+            ds._repository.store.compact()
+            tell("compacted")
+        except ConflictError:
+            tell("told of others")
+"""
+
+
+@fault("gc and compaction killed")
+def trial_of_gc(place: Path, full: bool) -> Counts:
+    """Kills a collector that leaves garbage and compacts, every second time beside a writer, and then the writer."""
+    counts = Counts()
+    chance = random.Random(8)
+    for seed in range(120 if full else 6):
+        url, what = new_store(place, seed), f"kill of gc {seed}"
+        writer = started(WORK, url, seed, MANY_STEPS) if seed % 2 else None
+        collector = started(COLLECT, url, seed)
+        time.sleep(chance.uniform(0, 1.2 if writer else 0.4))
+        committed = {fact[1] for fact in killed(collector) if fact[0] == "committed"}
+        told = []
+        if writer is not None:
+            time.sleep(chance.uniform(0, 0.05))
+            told = killed(writer)
+        with cas.open(url) as ds:
+            lost = sorted(committed - {version.id for version in ds.history})
+        count(counts, what, whole=is_whole(url, what), lost=lost + missing(url, told))
+    return counts
+
+
+IMPORT = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import cas
+from cas.integrations.folder import importing
+from cas.integrations.folder.checkout import checkout
+from pathlib import Path
+folder, url, out = map(Path, sys.argv[1:])
+importing._STAGE_EDITS, importing._FLUSH_BYTES = 4, 1
+
+def tell(*fact):
+    sys.stdout.write(json.dumps(fact) + "\\n")
+    sys.stdout.flush()
+
+with cas.open(url) as ds:
+    tell("began")
+    importing.import_folder(folder, ds, message="import", jobs=1)
+    tell("imported", ds.version.id)
+while True:
+    with cas.open_read_only(url) as ds:
+        checkout(ds, out)
+    tell("checked out")
+    for path in sorted(out.iterdir()):
+        if path.suffix == ".png":
+            path.unlink()
+"""
+
+
+@fault("import and checkout killed")
+def trial_of_folders(place: Path, full: bool) -> Counts:
+    """Kills an import and the checkouts after it; both go on where they were, and nothing half done is visible."""
+    counts = Counts()
+    chance = random.Random(9)
+    files = {f"{number:02}.png": png(number, 40) for number in range(48)}
+    write_tree(place / "in", files)
+    for seed in range(120 if full else 6):
+        url, out, what = place / f"images{seed}", place / f"out{seed}", f"kill of an import {seed}"
+        cas.create(url).close()
+        child = started(IMPORT, place / "in", url, out)
+        time.sleep(chance.uniform(0, 0.3))
+        imported = [fact[1] for fact in killed(child) if fact[0] == "imported"]
+        with cas.open_read_only(url) as ds:
+            lost = [id_ for id_ in imported if ds.version.id != id_]
+            whole = len(ds) in ((48,) if imported else (0, 48))
+        whole = is_whole(url, what) and whole
+        with cas.open(url) as ds:
+            import_folder(place / "in", ds, message="again", jobs=1)
+            checkout(ds, out)
+        found = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix == ".png"}
+        count(counts, what, whole=whole and found == files, lost=lost)
     return counts

@@ -16,10 +16,10 @@ class Counts:
     wrong: int = 0
     lost: int = 0
 
-    def add(self, *, wrong: bool = False, lost: bool = False) -> None:
-        """Counts one trial."""
+    def add(self, *, wrong: bool = False, lost: bool = False, died: bool = False) -> None:
+        """Counts one trial; ``died``: a process ended or hung that should not have, but nothing was wrong or lost."""
         self.tried += 1
-        self.survived += not (wrong or lost)
+        self.survived += not (wrong or lost or died)
         self.wrong += wrong
         self.lost += lost
 

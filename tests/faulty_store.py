@@ -12,6 +12,8 @@ from unittest import mock
 from cas.hashing import Bytes
 from cas.store import lmdb
 from cas.store.contract import Store, T, Transaction, View
+from cas.store.environment import Environment
+from cas.store.segments import Report, reclaim
 
 DIED = 86
 
@@ -59,6 +61,13 @@ class FaultyStore:
         self._fuse.step()
         return result
 
+    def reclaim(self, report: Report | None = None) -> int:
+        return reclaim(
+            self._store._environment(),  # type: ignore[attr-defined]
+            lambda change: self.write(lambda txn: change(RawTransaction(txn._txn._txn, self._fuse))),  # type: ignore[attr-defined]
+            report,
+        )
+
     def stored_bytes(self) -> int:
         return self._store.stored_bytes()
 
@@ -66,7 +75,7 @@ class FaultyStore:
         self._store.close()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)  # leases, and what collects: no steps of their own
+        return getattr(self._store, name)  # leases, which are no steps of their own, and compact: see below
 
 
 class FaultyTransaction:
@@ -76,7 +85,7 @@ class FaultyTransaction:
         self._txn = txn
         self._fuse = fuse
         self.get, self.scan, self.blobs, self.sizes = txn.get, txn.scan, txn.blobs, txn.sizes
-        self.clock, self.hashes, self.remove_blobs = txn.clock, txn.hashes, txn.remove_blobs
+        self.clock, self.hashes = txn.clock, txn.hashes
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         self._fuse.step()
@@ -90,15 +99,36 @@ class FaultyTransaction:
         self._fuse.step()
         self._txn.remove(table, key)
 
+    def remove_blobs(self, hashes: Sequence[bytes]) -> None:
+        self._fuse.step()
+        self._txn.remove_blobs(hashes)
+
     def timestamp(self) -> int:
         self._fuse.step()
         return self._txn.timestamp()
 
 
+class RawTransaction:
+    """Wraps a transaction of LMDB, in which segments are moved."""
+
+    def __init__(self, txn: Any, fuse: Fuse) -> None:
+        self._fuse = fuse
+        self._txn = txn
+        self.get, self.cursor = txn.get, txn.cursor
+
+    def put(self, *arguments: Any, **options: Any) -> None:
+        self._fuse.step()
+        self._txn.put(*arguments, **options)
+
+    def delete(self, *arguments: Any, **options: Any) -> None:
+        self._fuse.step()
+        self._txn.delete(*arguments, **options)
+
+
 @contextmanager
 def faulty_stores(fuse: Fuse) -> Iterator[None]:
     """Makes every store that is opened or made within the block a faulty one; making one has operations of its own."""
-    real, sync = lmdb.LmdbStore, lmdb.sync_directory
+    real, sync, copy, replace = lmdb.LmdbStore, lmdb.sync_directory, Environment.copy_compacted, os.replace
 
     def opened(path: Path, **options: Any) -> FaultyStore:
         fuse.step()
@@ -108,7 +138,25 @@ def faulty_stores(fuse: Fuse) -> Iterator[None]:
         fuse.step()
         sync(path)
 
+    def copied(shared: Environment, path: Path) -> None:
+        path.write_bytes(b"")
+        fuse.step()
+        path.unlink()
+        copy(shared, path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        fuse.step()
+        path.write_bytes(whole)
+        fuse.step()
+
+    def replaced(old: Path, new: Path) -> None:
+        fuse.step()
+        replace(old, new)
+        fuse.step()
+
     with (
+        mock.patch.object(Environment, "copy_compacted", copied),
+        mock.patch.object(os, "replace", replaced),
         mock.patch.object(lmdb, "LmdbStore", opened),
         mock.patch("cas.repo.repository.LmdbStore", opened),
         mock.patch.object(lmdb, "sync_directory", synced),

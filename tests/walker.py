@@ -13,6 +13,7 @@ from cas.errors import NotFoundError
 from cas.history.records import Payload, TreeRecord, VersionRecord, decode_defaults, read_payload
 from cas.history.refs import BRANCH, TAG, ReflogRecord
 from cas.history.row_map import RowMap
+from cas.repo.fsck import Fsck
 from cas.repo.metadata import read_snapshot
 from cas.repo.repository import Repository, dataset_ids, find_ref, open_repository, scan_refs
 from cas.repo.sessions import read_sessions
@@ -31,6 +32,16 @@ def check_everything(path: Path) -> int:
         return _Walk(repository).run()
     finally:
         repository.store.close()
+
+
+def check_with_fsck(path: Path) -> None:
+    """Checks a store as ``cas fsck`` does, from the start: it must find nothing at all."""
+    repository, _ = open_repository(path)
+    try:
+        found = Fsck(repository, restart=True).check().findings
+    finally:
+        repository.store.close()
+    assert not found, [finding.message for finding in found]
 
 
 class _Walk:

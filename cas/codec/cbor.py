@@ -12,10 +12,31 @@ from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
 from cas.types import DTYPES, numpy_dtype
 
 MAX_DEPTH: Final = 64
+MAX_INTEGER_BYTES: Final = 1024
+"""What an integer may have, without its sign; Python shows those of up to 1,785 bytes."""
+_FOREIGN_TAGS: Final = (0, 1, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 _OBJECT_TAG: Final = 27
 _EPOCH: Final = dt.datetime(1970, 1, 1)
 _UTC_EPOCH: Final = _EPOCH.replace(tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+
+
+def _refuse(value: object, immutable: bool) -> None:
+    raise ValueError("a tag is not part of the format")
+
+
+def _positive(value: object, immutable: bool) -> int:
+    if not isinstance(value, bytes) or len(value) > MAX_INTEGER_BYTES:
+        raise ValueError(f"an integer has more than {MAX_INTEGER_BYTES} bytes")
+    return int.from_bytes(value)
+
+
+def _negative(value: object, immutable: bool) -> int:
+    return -1 - _positive(value, immutable)
+
+
+# What cbor2 would make objects of: times, fractions, regular expressions, references, ... Nothing of a stranger is run.
+_TAGS: Final = {**dict.fromkeys(_FOREIGN_TAGS, _refuse), 2: _positive, 3: _negative}
 
 
 def encode(value: Any) -> bytes:
@@ -35,6 +56,7 @@ def decode(data: bytes, *, what: str) -> Any:
             allow_indefinite=False,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
+            semantic_decoders=_TAGS,
         )
         canonical = cbor2.dumps(value, canonical=True) == data
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -65,12 +87,14 @@ def to_plain(value: object) -> Any:
 def _to_plain(value: object, depth: int) -> Any:
     if depth > MAX_DEPTH - 8:
         raise InvalidInputError(f"the value is nested more than {MAX_DEPTH - 8} deep; flatten it")
-    if value is None or isinstance(value, (bool, bytes)) or type(value) in (int, float):
+    if value is None or isinstance(value, (bool, bytes)):
         return value
     if isinstance(value, str):
         return _checked_text(value)
     if isinstance(value, np.generic):
         return _tagged("scalar", _dtype_name(value.dtype), _little_endian(np.asarray(value)))
+    if isinstance(value, (int, float)):
+        return _number(value)
     if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
         name = _dtype_name(value.dtype)
         return _tagged("array", name, list(value.shape), _little_endian(value))
@@ -80,12 +104,18 @@ def _to_plain(value: object, depth: int) -> Any:
         return [_to_plain(item, depth + 1) for item in value]
     if isinstance(value, dict):
         return {_key(key): _to_plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (int, float)):
-        return int(value) if isinstance(value, int) else float(value)
     raise InvalidTypeError(
         f"a value of type {type(value).__name__} cannot be stored; expected None, bool, int, float, str, "
         f"bytes, list, tuple, dict with str keys, datetime, or a NumPy scalar or array"
     )
+
+
+def _number(value: int | float) -> int | float:
+    if isinstance(value, float):
+        return float(value)
+    if value.bit_length() > 8 * MAX_INTEGER_BYTES:
+        raise InvalidInputError(f"an integer of {value.bit_length()} bits cannot be stored; at most 8,192 are taken")
+    return int(value)
 
 
 def _tagged(*items: object) -> cbor2.CBORTag:

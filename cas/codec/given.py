@@ -28,12 +28,6 @@ def refused_again(error: InvalidInputError, column: str, row: int, prefix: str =
     return refused(type(error), column, row, prefix + (error.reason or str(error)))
 
 
-def shown(value: object) -> str:
-    """Returns a value as text of at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def items_of(values: object, column: str) -> Sequence[Any]:
     """Returns the values as a sequence with an item per row; refuses what is none."""
     if isinstance(values, np.ma.MaskedArray):

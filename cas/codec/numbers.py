@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas import types
-from cas.codec.given import refused, refused_again, shown
+from cas.codec.given import refused, refused_again
 from cas.codec.rows import Rows
-from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
+from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, shown
 from cas.types import ML_DTYPES
 
 

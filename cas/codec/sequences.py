@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cas.codec.given import Decode, Encode, is_single, items_of, refused, refused_again, shown
+from cas.codec.given import Decode, Encode, is_single, items_of, refused, refused_again
 from cas.codec.rows import Flat, Ints, Rows
-from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
+from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, shown
 from cas.types import DATA, Sequence, Type
 
 _WORD: Final = 8

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cas.codec.given import items_of, refused, shown
+from cas.codec.given import items_of, refused
 from cas.codec.numbers import fixed_rows
 from cas.codec.rows import Rows
-from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
+from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, shown
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)

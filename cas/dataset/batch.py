@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cas.codec.given import shown
 from cas.codec.rows import Ints
 from cas.codec.values import Streams, decode_values, encode_values, is_one_value
 from cas.dataset.draft import Encoded
@@ -14,7 +13,7 @@ from cas.dataset.indexing import select
 from cas.dataset.readable import Readable
 from cas.dataset.rows import RowRangeView
 from cas.dataset.state import ColumnState, State
-from cas.errors import InvalidInputError, InvalidTypeError
+from cas.errors import InvalidInputError, InvalidTypeError, shown
 from cas.types import Type
 
 

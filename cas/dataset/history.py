@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from cas.dataset.future import Future
 from cas.dataset.indexing import select
-from cas.errors import InvalidTypeError, RowNotFoundError, VersionIndexError, VersionNotFoundError
+from cas.errors import InvalidTypeError, RowNotFoundError, VersionIndexError, VersionNotFoundError, shown
 from cas.history.graph import VersionEntry, ancestor_at, ancestors_at, find_entry, get_entry, walk_blocks
 from cas.history.records import VersionRecord, read_payload
 from cas.history.row_map import RowMap
@@ -224,7 +224,7 @@ class History(Sequence[Version]):
         """
         number = self._number(value) if isinstance(value, Version) else None
         if number is None or number not in range(self._length)[start:stop]:
-            raise ValueError(f"{value!r:.200} is not in the history")
+            raise ValueError(f"{shown(value, 200)} is not in the history")
         return number
 
     def count(self, value: object) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cas.codec import cbor
-from cas.errors import InvalidTypeError
+from cas.errors import InvalidTypeError, shown
 from cas.repo import metadata as table
 from cas.store.contract import Transaction, View
 
@@ -81,7 +81,7 @@ class Metadata(MutableMapping[str, Any]):
         try:
             items = dict(other, **values)
         except (TypeError, ValueError):
-            raise InvalidTypeError(f"{other!r:.80} is no mapping of keys to values; expected a dict") from None
+            raise InvalidTypeError(f"{shown(other, 80)} is no mapping of keys to values; expected a dict") from None
         for key, value in items.items():
             if not isinstance(key, str):
                 raise InvalidTypeError(f"metadata key {key!r} is not valid: expected text")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cas.codec import cbor
 from cas.dataset.history import Version
 from cas.dataset.refs import RefView
-from cas.errors import BranchNotFoundError, ConflictError, InvalidTypeError, UncommittedChangesError
+from cas.errors import BranchNotFoundError, ConflictError, InvalidTypeError, UncommittedChangesError, shown
 from cas.history.conflicts import OnConflict, check_on_conflict
 from cas.repo.landing import Branch, Signature, merge_branch, revert_branch
 from cas.repo.undo import undo as undo_move
@@ -93,7 +93,7 @@ def _check_same_branch(dataset: Dataset, id_: bytes) -> None:
 
 def _signature(message: str | None, default: str) -> Signature:
     if message is not None and not isinstance(message, str):
-        raise InvalidTypeError(f"message {message!r:.80} is not valid: expected text")
+        raise InvalidTypeError(f"message {shown(message, 80)} is not valid: expected text")
     text = default if message is None else message
     cbor.encode_value(text)  # refuses what is no Unicode text
     return Signature(text, default_author())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from cas.dataset.dataset import Dataset
@@ -10,7 +11,7 @@ from cas.dataset.future import Future
 from cas.dataset.history import Version, find_version
 from cas.dataset.moves import default_author
 from cas.dataset.read_only import ReadOnlyDataset
-from cas.errors import DatasetExistsError, InvalidInputError, InvalidTypeError, NotFoundError
+from cas.errors import CasError, DatasetExistsError, InvalidInputError, InvalidTypeError, NotFoundError
 from cas.history.refs import BRANCH, MAIN, check_column_name
 from cas.remote.copying import Report, copy_dataset
 from cas.repo.commit import create_dataset
@@ -50,12 +51,27 @@ def create(url: Url, schema: Mapping[str, Any] | None = None) -> Dataset:
     with place_for_dataset(url) as (repository, name):
         _check_free(repository, name, url)
         id_ = create_dataset(repository, name, default_author())
-    dataset = Dataset(repository, id_, name, MAIN)
-    for column, type_ in types.items():
-        dataset.add_column(column, type_)
-    if types:
-        dataset.commit("Columns added")
+        dataset = Dataset(repository, id_, name, MAIN)
+        with _removed_on_failure(dataset):
+            for column, type_ in types.items():
+                dataset.add_column(column, type_)
+            if types:
+                dataset.commit("Columns added")
     return dataset
+
+
+@contextmanager
+def _removed_on_failure(dataset: Dataset) -> Iterator[None]:
+    """Takes a new dataset away again if the block fails, as on a full disk: it would be there without its columns."""
+    try:
+        yield
+    except BaseException:
+        repository, name = dataset._repository, dataset._name
+        dataset.rollback()
+        with suppress(CasError):
+            repository.store.write(lambda txn: remove_dataset(txn, name))
+        dataset.close()
+        raise
 
 
 def open(url: Url, branch: str = MAIN) -> Dataset:  # noqa: A001

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cas.dataset.abandoned import warn_of_others
-from cas.errors import CasError, SessionNotFoundError, UncommittedChangesError, UncommittedChangesWarning
+from cas.errors import CasError, SessionNotFoundError, UncommittedChangesError, UncommittedChangesWarning, shown
 from cas.history.compare import changed_cells
 from cas.history.records import read_payload
 from cas.history.row_map import RowMap
@@ -128,7 +128,7 @@ def adopt(dataset: Dataset, id_: bytes) -> Session:
         _check_nothing_staged(dataset, "adopting others")
         session = dataset.sessions().get(id_) if isinstance(id_, bytes) else None
         if session is None:
-            raise SessionNotFoundError(f"there is no session {id_!r:.80}; sessions() lists them", name=id_)
+            raise SessionNotFoundError(f"there is no session {shown(id_, 80)}; sessions() lists them", name=id_)
         if session.base != draft.base:
             draft = dataset._draft_from(session.base)
         draft.adopt(id_, session)

@@ -15,7 +15,7 @@ from cas.dataset.indexing import select
 from cas.dataset.readable import Readable
 from cas.dataset.rows import Row, RowRange
 from cas.dataset.state import State
-from cas.errors import ColumnExistsError, InvalidInputError, InvalidTypeError
+from cas.errors import ColumnExistsError, InvalidInputError, InvalidTypeError, shown
 from cas.history.refs import check_column_name
 from cas.types import Type, as_type
 
@@ -33,7 +33,7 @@ def _checked_edit(edit: object) -> tuple[int, int, Any]:
         start, stop, rows = cast("tuple[Any, Any, Any]", edit)
         return operator.index(start), operator.index(stop), rows
     except (TypeError, ValueError):
-        raise InvalidTypeError(f"{edit!r:.80} is no edit; expected (start, stop, rows)") from None
+        raise InvalidTypeError(f"{shown(edit, 80)} is no edit; expected (start, stop, rows)") from None
 
 
 def _encode_default(type_: Type, default: object, column: str) -> Streams:
@@ -154,7 +154,9 @@ class Staging(Readable):
         A generator must not read rows of this dataset, which move while it is asked for more.
         """
         if isinstance(index, bool) or not hasattr(index, "__index__"):
-            raise InvalidTypeError(f"rows are inserted at a row number, not at {type(index).__name__} {index!r:.40}")
+            raise InvalidTypeError(
+                f"rows are inserted at a row number, not at {type(index).__name__} {shown(index, 40)}"
+            )
         rows = freeze(rows)
         with self._filling() as draft:
             at = operator.index(index)

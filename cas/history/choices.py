@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cas.errors import ConflictError, InvalidInputError
+from cas.errors import ConflictError, InvalidInputError, shown
 from cas.history.conflicts import OURS, RAISE, THEIRS, CellConflicts, Conflict, Conflicts, OnConflict
 
 VIRTUAL: Final = "virtual"
@@ -47,7 +47,7 @@ class Chooser:
         if given is conflict.theirs or given == conflict.theirs:
             return THEIRS
         raise InvalidInputError(
-            f"on_conflict gave {given!r:.80} for {conflict}; expected conflict.ours or conflict.theirs",
+            f"on_conflict gave {shown(given, 80)} for {conflict}; expected conflict.ours or conflict.theirs",
             column=conflict.column,
         )
 

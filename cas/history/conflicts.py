@@ -12,7 +12,7 @@ import numpy as np
 
 from cas.codec.rows import Ints
 from cas.codec.values import decode_values, single_values
-from cas.errors import InvalidInputError, UnsupportedError
+from cas.errors import InvalidInputError, UnsupportedError, shown
 from cas.history.missing import MISSING
 from cas.history.records import ColumnRecord
 from cas.tree.node import Nodes
@@ -54,7 +54,7 @@ class Conflict:
         where = self._place()
         # A number of an array says its type, which is that of the column.
         sides = ((name, value.item() if isinstance(value, np.generic) else value) for name, value in self._sides())
-        values = (f"{name} {value!r:.60}" for name, value in sides)
+        values = (f"{name} {shown(value, 60)}" for name, value in sides)
         return f"{where}: {', '.join(values)}"
 
     def _place(self) -> str:
@@ -158,5 +158,6 @@ def check_on_conflict(on_conflict: Any) -> OnConflict:
         found: OnConflict = on_conflict
         return found
     raise InvalidInputError(
-        f'on_conflict {on_conflict!r:.80} is not valid; expected "raise", "ours", "theirs", or a function of a conflict'
+        f'on_conflict {shown(on_conflict, 80)} is not valid; expected "raise", "ours", "theirs", or a function of a '
+        f"conflict"
     )

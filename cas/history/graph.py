@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Final
 
 from cas.codec import cbor
+from cas.codec.fields import is_count, is_hash, is_time
 from cas.errors import CorruptedError
-from cas.hashing import HASH_BYTES
 from cas.store.contract import VERSIONS, Lookup, Store
 
 # What leads to a version: the one side, the other, and a common ancestor, which makes it no best one.
@@ -38,9 +38,10 @@ class VersionEntry:
     def decode(cls, data: bytes, what: str) -> VersionEntry:
         """Returns the entry in its stored form; ``what`` names it in the error."""
         match cbor.decode(data, what=what):
-            case [int(timestamp), int(generation), int(depth), (bytes() | None) as jump, [*parents]]:
-                hashes = [*parents, *([] if jump is None else [jump])]
-                if all(isinstance(hash_, bytes) and len(hash_) == HASH_BYTES for hash_ in hashes):
+            case [timestamp, generation, depth, jump, [*parents]] if (
+                is_time(timestamp) and is_count(generation) and is_count(depth)
+            ):
+                if all(is_hash(hash_) for hash_ in (*parents, *([] if jump is None else [jump]))):
                     return cls(timestamp, generation, depth, jump, tuple(parents))
         raise CorruptedError(f"{what} has an invalid entry in the table of versions", blob=what)
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import numpy as np
-
 from cas import types
 from cas.codec import cbor
+from cas.codec.fields import is_count, is_hash, is_time
 from cas.codec.rows import Rows
-from cas.errors import CorruptedError, InvalidInputError, UnsupportedError
-from cas.hashing import HASH_BYTES, Kind
+from cas.errors import CorruptedError, InvalidInputError, UnsupportedError, shown
+from cas.hashing import Kind
 from cas.store.gate import MAX_RECORD_BYTES, BlobWriter, Gate
 from cas.tree.node import Nodes
 from cas.tree.read import StreamRef
@@ -250,17 +249,21 @@ def _column_from(record: dict[str, Any], what: str) -> ColumnRecord:
 def _version_from(record: dict[str, Any], what: str) -> VersionRecord:
     parents = tuple(_hash(parent) for parent in record["parents"])
     row_maps = tuple(payload_from(row_map, what) for row_map in record["row_maps"])
-    if len(parents) != len(row_maps):
-        raise ValueError("there is not one row map for each parent")
+    column_maps = tuple(_column_map(column_map) for column_map in record.get("column_maps", []))
+    if len(parents) != len(row_maps) or len(column_maps) not in (0, len(parents)):
+        raise ValueError("there is not one row map, and column map, for each parent")
+    details = cbor.from_plain(record.get("details", {}), what)
+    if not isinstance(details, dict):
+        raise ValueError("the details are no map")
     return VersionRecord(
         _hash(record["tree"]),
         parents,
         row_maps,
         _text(record["message"]),
         _text(record["author"]),
-        _integer(record["client_timestamp"]),
-        cbor.from_plain(record.get("details", {}), what),
-        tuple(_column_map(column_map) for column_map in record.get("column_maps", [])),
+        _time(record["client_timestamp"]),
+        details,
+        column_maps,
         payload_from(record.get("defaults", NO_DEFAULTS), what),
     )
 
@@ -270,25 +273,24 @@ def _column_map(record: dict[object, object]) -> dict[str, str | None]:
 
 
 def _hash(value: object) -> bytes:
-    if not isinstance(value, bytes) or len(value) != HASH_BYTES:
-        raise ValueError(f"{value!r} is not a hash")
+    if not is_hash(value):
+        raise ValueError(f"{shown(value)} is not a hash")
     return value
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")
+        raise ValueError(f"{shown(value)} is not text")
     return value
 
 
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is not an integer")
+def _time(value: object) -> int:
+    if not is_time(value):
+        raise ValueError(f"{shown(value)} is not a time")
     return value
 
 
 def _natural(value: object) -> int:
-    number = _integer(value)
-    if number < 0 or number > np.iinfo(np.int64).max:
-        raise ValueError(f"{number} is not a count")
-    return number
+    if not is_count(value):
+        raise ValueError(f"{shown(value)} is not a count")
+    return value

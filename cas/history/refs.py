@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cas.codec import cbor
+from cas.codec.fields import is_hash, is_id, is_time
 from cas.errors import CorruptedError, InvalidNameError
 
 BRANCH: Final = "branch"
@@ -40,11 +41,11 @@ class RefRecord:
         match cbor.decode(data, what=what):
             case {
                 "kind": "branch" | "tag" as kind,
-                "version": bytes(version),
-                "timestamp": int(timestamp),
+                "version": version,
+                "timestamp": timestamp,
                 "message": str(message),
-                "id": bytes(id_),
-            } if len(version) == 32:
+                "id": id_,
+            } if is_hash(version) and is_time(timestamp) and is_id(id_):
                 return cls(kind, version, timestamp, message, id_)
         raise CorruptedError(f"{what} is not a valid ref", blob=what)
 
@@ -69,11 +70,11 @@ class ReflogRecord:
         """Returns the entry in its stored form."""
         match cbor.decode(data, what="reflog entry"):
             case {
-                "old": (bytes() | None) as old,
-                "new": (bytes() | None) as new,
+                "old": old,
+                "new": new,
                 "command": str(command),
                 "message": str(message),
-            }:
+            } if (old is None or is_hash(old)) and (new is None or is_hash(new)):
                 return cls(old, new, command, message)
         raise CorruptedError("an entry of the reflog is damaged", blob="reflog")
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from cas.chunking import cut
 from cas.codec import cbor
-from cas.errors import CorruptedError, UnsupportedError
+from cas.codec.fields import is_id, is_time
+from cas.errors import CorruptedError, UnsupportedError, shown
 from cas.store.contract import STORE, Transaction, View
 from cas.tree import node, split
 
@@ -67,17 +68,20 @@ def read_config(view: View, where: str) -> Config:
         raise CorruptedError(f"the configuration of the store {where} is damaged", blob=where)
     if record.get("format") != STORE_FORMAT:
         raise UnsupportedError(
-            f"the store {where} has format {record.get('format')!r}, this version of cas knows {STORE_FORMAT}; "
+            f"the store {where} has format {shown(record.get('format'))}, this version of cas knows {STORE_FORMAT}; "
             f"install a newer one"
         )
     features = record.get("features")
     if features != []:
         raise UnsupportedError(
-            f"the store {where} requires the features {features!r}, unknown to this version of cas; install a newer one"
+            f"the store {where} requires the features {shown(features, 200)}, unknown to this version of cas; "
+            f"install a newer one"
         )
     if record.get("parameters") != PARAMETERS:
         raise UnsupportedError(f"the store {where} was made with other chunking parameters; install a newer cas")
     match record:
-        case {"layout": "dataset" | "datasets" as layout, "uuid": bytes(id_), "created": int(created)}:
+        case {"layout": "dataset" | "datasets" as layout, "uuid": id_, "created": created} if is_id(id_) and is_time(
+            created
+        ):
             return Config(layout, id_, created)
     raise CorruptedError(f"the configuration of the store {where} is damaged", blob=where)

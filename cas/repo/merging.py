@@ -9,6 +9,7 @@ from typing import Final
 
 from cas.codec.rows import Rows
 from cas.codec.values import Streams
+from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES
 from cas.history.choices import VIRTUAL, Chooser
 from cas.history.compare import Encoded, read_metadata
@@ -127,6 +128,11 @@ class Merger:
         if found is None:
             return None
         layouts = self.lineage.column(version, column).type.layouts()
+        fits = found.keys() == layouts.keys() and all(
+            layout.row_bytes in (None, len(found[name])) for name, layout in layouts.items()
+        )
+        if not fits:
+            raise CorruptedError(f"the default of column {column!r} does not fit its type", blob=version.hex())
         return {name: _one_row(found[name], layout.row_bytes) for name, layout in layouts.items()}
 
 

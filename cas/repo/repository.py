@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cas.codec import cbor
+from cas.codec.fields import is_id, is_time
 from cas.errors import (
     CorruptedError,
     DatasetExistsError,
@@ -26,7 +27,7 @@ from cas.repo.config import MANY_DATASETS, ONE_DATASET, read_config, write_confi
 from cas.repo.location import Location, Url, parse_url
 from cas.store.contract import CACHE, DATASETS, METADATA, REFLOG, REFS, SESSIONS, Store, Transaction, View
 from cas.store.gate import Gate
-from cas.store.lmdb import LmdbStore, create_files, remove_files
+from cas.store.lmdb import LmdbStore, create_files, is_begun, remove_files
 from cas.tree.node import Nodes
 
 
@@ -50,7 +51,7 @@ class DatasetRecord:
     def decode(cls, data: bytes, name: str) -> DatasetRecord:
         """Returns the record in its stored form."""
         match cbor.decode(data, what=f"dataset {name!r}"):
-            case {"id": bytes(id_), "created": int(created), **rest} if len(id_) == 16:
+            case {"id": id_, "created": created, **rest} if is_id(id_) and is_time(created):
                 title, description = rest.get("title", ""), rest.get("description", "")
                 if isinstance(title, str) and isinstance(description, str):
                     return cls(id_, created, title, description)
@@ -146,11 +147,17 @@ def open_repository(url: Url, *, read_only: bool = False) -> tuple[Repository, L
     """Opens the store at or above the path of a url."""
     location = parse_url(url)
     if location.store is None:
-        raise StoreNotFoundError(
-            f"there is no store at {location.path} nor above it; make one with cas.create or cas.init",
-            name=str(location.path),
-        )
+        raise StoreNotFoundError(_no_store(location.path), name=str(location.path))
     return Repository(LmdbStore(location.store, read_only=read_only), location.store), location
+
+
+def _no_store(path: Path) -> str:
+    if is_begun(path):
+        return (
+            f"at {path} a store was begun and never finished, so there is nothing in it; make it again with cas.create "
+            f"or cas.init, or delete the directory"
+        )
+    return f"there is no store at {path} nor above it; make one with cas.create or cas.init"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from cas.errors import AmbiguousRevisionError, VersionNotFoundError
+from cas.errors import AmbiguousRevisionError, VersionNotFoundError, shown
 from cas.hashing import HEX_DIGITS
 from cas.history.graph import ancestor_at, ancestors_among, find_entry, get_entry, is_first_parent_ancestor
 from cas.history.refs import BRANCH, TAG, ReflogRecord
@@ -37,7 +37,7 @@ def resolve(view: View, dataset: bytes, revision: str) -> bytes:
     """
     if not isinstance(revision, str) or len(revision) > MAX_CHARACTERS:
         raise VersionNotFoundError(
-            f"revision {revision!r:.40} names no version: expected a Version, or text of up to {MAX_CHARACTERS} "
+            f"revision {shown(revision, 40)} names no version: expected a Version, or text of up to {MAX_CHARACTERS} "
             f"characters"
         )
     ref = find_ref(view, dataset, revision) if revision else None
@@ -147,12 +147,14 @@ def _with_prefix(view: View, prefix: str) -> Iterator[bytes]:
 def _of_dataset(view: View, dataset: bytes, versions: list[bytes]) -> list[bytes]:
     """Those that are of a dataset; see :func:`find_prefix`."""
     heads = {ref.version for kind in (BRANCH, TAG) for _, ref in scan_refs(view, dataset, kind)}
+    # One that leads nowhere is damage, but none of the versions that others lead to.
+    heads = {head for head in heads if find_entry(view, head) is not None}
     unknown = {
         version for version in versions if not any(is_first_parent_ancestor(view, version, head) for head in heads)
     }
     if unknown:
         news = (ReflogRecord.decode(data).new for _, data in view.scan(REFLOG, dataset))
-        heads.update(new for new in news if new is not None)
+        heads.update(new for new in news if new is not None and find_entry(view, new) is not None)
         unknown -= heads
     if unknown:
         unknown -= ancestors_among(view, unknown, heads)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from cas.codec import cbor
+from cas.codec.fields import is_count, is_hash, is_id, is_time
 from cas.errors import CorruptedError, SessionNotFoundError
 from cas.history.records import NO_DEFAULTS, Payload, payload_from, payload_record
 from cas.repo.metadata import Origin
 from cas.store.contract import SESSIONS, Transaction, View
 
 NOBODY: Final = 0
+_MOST_PID: Final = 2**31 - 1
 _ENDED: Final = "ended"
 
 
@@ -139,21 +141,22 @@ def decode_session(data: bytes) -> Session:
     match cbor.decode(data, what=what):
         case {
             "branch": str(branch),
-            "base": bytes(base),
-            "tree": bytes(tree),
+            "base": base,
+            "tree": tree,
             "row_map": row_map,
             "origins": dict(origins),
-            "pid": int(pid),
+            "pid": pid,
             "host": str(host),
-            "since": int(since),
-            "updated": int(updated),
+            "since": since,
+            "updated": updated,
             **rest,
-        }:
+        } if is_hash(base) and is_hash(tree) and is_count(pid) and is_time(since) and is_time(updated):
             payload = payload_from(row_map, what)
             details = cbor.from_plain(rest.get("details", {}), what)
             defaults = payload_from(rest.get("defaults", NO_DEFAULTS), what)
             birth = rest.get("birth", "")
-            if isinstance(birth, str) and all(isinstance(origin, (str, bytes)) for origin in origins.values()):
+            valid = all(isinstance(origin, str) or is_id(origin) for origin in origins.values())
+            if valid and isinstance(details, dict) and isinstance(birth, str) and pid <= _MOST_PID:
                 return Session(
                     branch, base, tree, payload, origins, since, updated, pid, host, details, defaults, birth
                 )

@@ -16,14 +16,19 @@ import lmdb
 from cas.errors import CorruptedError, StoreError, StoreFullError, UnsupportedError
 from cas.store.contract import TABLES
 from cas.store.leases import MARKER, OPEN, FileLease
+from cas.store.medium import network_file_system
 
 SEGMENTS: Final = "segments"
 INDEX: Final = "index"
 _DATABASES: Final = (SEGMENTS, INDEX, *TABLES)
 _MAX_READERS: Final = 1024
 _FORK_SECONDS: Final = 10.0
+_QUIET_SECONDS: Final = 1.0
+_LET_IN_SECONDS: Final = 0.01
 _FIRST_MAP_BYTES: Final = 1 << 40
 _LEAST_MAP_BYTES: Final = 1 << 26
+_FULL_BYTES: Final = 1 << 18
+_LOCK_BYTES: Final = 65_664  # of 1,024 readers
 _LEAST_HOLE_BYTES: Final = 1 << 18
 _HOLE_BYTES: Final = 1 << 20
 
@@ -43,11 +48,24 @@ def mapped_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"more than {_MAX_READERS} readers use the store {path}; close some") from error
     except lmdb.Error as error:
         code = getattr(error, "code", 0)
-        if code in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFullError(
-                f"no space is left for the store {path}; it is as it was: free some space and try again"
+        # Where the space ends in the middle of a write, LMDB only says that less was written.
+        if code in (errno.ENOSPC, errno.EDQUOT) or (code == errno.EIO and _is_full(path)):
+            raise full_error(path) from error
+        if code == errno.ENOMEM:
+            raise StoreError(
+                f"the store {path} cannot be mapped: this process has not enough address space left (see ulimit -v)"
             ) from error
         raise StoreError(f"the store {path} cannot be used: {error}") from error
+
+
+def _is_full(path: Path) -> bool:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize < _FULL_BYTES
+
+
+def full_error(path: Path) -> StoreFullError:
+    """Returns what to raise where the disk is full."""
+    return StoreFullError(f"no space is left for the store {path}; it is as it was: free some space and try again")
 
 
 class Environment:
@@ -58,13 +76,17 @@ class Environment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.read_only = not (os.access(path, os.W_OK) and os.access(path / "data.mdb", os.W_OK))
+        self.network = network_file_system(path)
+        writable = os.access(path, os.W_OK) and os.access(path / "data.mdb", os.W_OK)
+        self.read_only = not writable or self.network is not None
         self.users = 0
         self.write_lock = threading.Lock()
         self._idle = threading.Condition()
         self._active: Counter[int] = Counter()
-        self._paused = False
+        self._pauses = 0
         self._closing = False
+        self._closed = False
+        self._holders = 0
         self.lease = FileLease(path / MARKER, OPEN)
         self._env = self._open()
         self.databases: dict[str, Any] = {}
@@ -120,7 +142,9 @@ class Environment:
             # Opening without `create` takes no write lock, so it does not wait for writers.
             return self._env.open_db(name, create=False)
         except (lmdb.NotFoundError, lmdb.ReadonlyError):
-            if self.read_only:
+            # Only a store that is being made, whose marker is empty yet, lacks tables. In any other one the name is
+            # damaged, and an empty table in its place would say that there are no rows.
+            if self.read_only or os.stat(self.path / MARKER).st_size:
                 raise CorruptedError(
                     f"the database in {self.path} has no table {name.decode()!r}; it is no complete store",
                     blob=str(self.path),
@@ -147,7 +171,9 @@ class Environment:
 
     def _open_with(self, map_bytes: int) -> lmdb.Environment:
         # Without a lock file that can be written, reading is safe on media that nobody writes to.
-        lock = not self.read_only or os.access(self.path / "lock.mdb", os.W_OK)
+        lock = not self.read_only or (self.network is None and os.access(self.path / "lock.mdb", os.W_OK))
+        if not self.read_only:
+            self._make_lock_file()
         return lmdb.open(
             str(self.path),
             map_size=map_bytes,
@@ -159,6 +185,21 @@ class Environment:
             readahead=False,
             lib_version=0,
         )
+
+    def _make_lock_file(self) -> None:
+        """Makes the lock file with all its space: it is written through a map, where a full disk kills the process."""
+        try:
+            descriptor = os.open(self.path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError:
+            return
+        try:
+            os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+        except OSError as error:
+            os.unlink(self.path / "lock.mdb")
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise full_error(self.path) from error
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[lmdb.Transaction[Any]]:
@@ -175,6 +216,9 @@ class Environment:
             self._enter()
             try:
                 with mapped_errors(self.path):
+                    if write:
+                        # A reader that was killed would keep all pages that were freed since from being used again.
+                        self._env.reader_check()
                     return self._env.begin(write=write, buffers=True)
             except lmdb.MapResizedError:
                 self._end()
@@ -187,7 +231,7 @@ class Environment:
         thread = threading.get_ident()
         with self._idle:
             # A thread that is in already goes on: who waits, waits for it to come out.
-            self._idle.wait_for(lambda: not self._paused or self._active[thread] > 0)
+            self._idle.wait_for(lambda: not self._pauses or self._active[thread] > 0)
             self._active[thread] += 1
 
     def _end(self) -> None:
@@ -195,21 +239,64 @@ class Environment:
             self._active[threading.get_ident()] -= 1
             self._active += Counter()  # forgets threads that are out
             self._idle.notify_all()
-            last = self._closing and not self._active
+            last = self._closing and self._is_idle()
         if last:
             close_idle(self)
 
+    def hold(self) -> bool:
+        """Keeps the environment open until :meth:`let_go`; False where another thread has closed it."""
+        with self._idle:
+            self._holders += not self._closed
+            return not self._closed
+
+    def let_go(self) -> None:
+        """Ends what :meth:`hold` began."""
+        with self._idle:
+            self._holders -= 1
+            last = self._closing and self._is_idle()
+        if last:
+            close_idle(self)
+
+    def _is_idle(self) -> bool:
+        return not self._active and not self._holders
+
     def grow(self) -> None:
         """Doubles the map, once no transaction of this process is under way."""
-        with self._idle:
-            self._idle.wait_for(lambda: not self._active)
-            self._env.set_mapsize(2 * int(self._env.info()["map_size"]))
+        with self._quiet(), mapped_errors(self.path):
+            size = int(self._env.info()["map_size"])
+            try:
+                self._env.set_mapsize(2 * size)
+            except lmdb.Error:
+                # LMDB has given the old map away by now, and would crash without one.
+                self._env.set_mapsize(size)
+                raise
 
     def _adopt(self) -> None:
         """Takes over the map size that another process has set."""
-        with self._idle, mapped_errors(self.path):
-            self._idle.wait_for(lambda: not self._active)
+        with self._quiet(), mapped_errors(self.path):
             self._env.set_mapsize(0)
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Waits until no transaction of this process is under way, and keeps others from beginning meanwhile."""
+        with self._idle:
+            if self._active[threading.get_ident()]:
+                raise StoreError(f"the store {self.path} has grown while this thread was reading it; try again")
+            self._pauses += 1
+            try:
+                while not self._idle.wait_for(lambda: not self._active, _QUIET_SECONDS):
+                    self._let_in()
+                yield
+            finally:
+                self._pauses -= 1
+                self._idle.notify_all()
+
+    def _let_in(self) -> None:
+        """Lets transactions begin for a moment: one that goes on may wait for a thread that would begin another."""
+        self._pauses -= 1
+        self._idle.notify_all()
+        self._idle.wait(_LET_IN_SECONDS)
+        self._pauses += 1
 
     def copy_compacted(self, path: Path) -> None:
         """Writes what is alive to a new file, durably."""
@@ -224,17 +311,17 @@ class Environment:
 
     def close(self) -> None:
         """Closes the environment; transactions must have ended."""
+        self._closed = True
         self._env.close()
         self.lease.release()
 
     def close_if_idle(self) -> bool:
-        """Closes the environment if no transaction is under way; otherwise the last one will ask again."""
+        """Closes the environment if it is not in use; otherwise the last one that is done will ask again."""
         with self._idle:
             self._closing = True
-            if self._active:
-                return False
-            self.close()
-            return True
+            if self._is_idle() and not self._closed:
+                self.close()
+            return self._closed
 
     def keep_open(self) -> None:
         """Takes back a wish to close."""
@@ -244,14 +331,14 @@ class Environment:
     def pause(self) -> bool:
         """Keeps transactions from beginning and waits until there are none; False if some go on."""
         with self._idle:
-            self._paused = True
+            self._pauses += 1
             mine = threading.get_ident()
             return self._idle.wait_for(lambda: set(self._active) <= {mine}, _FORK_SECONDS) and not self._active
 
     def go_on(self) -> None:
         """Lets transactions begin again."""
         with self._idle:
-            self._paused = False
+            self._pauses -= 1
             self._idle.notify_all()
 
     def leak(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import struct
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +21,9 @@ from cas.hashing import Bytes
 from cas.store import environment
 from cas.store.contract import STORE, Lease, T
 from cas.store.environment import INDEX, SEGMENTS, Environment
+from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
+from cas.store.medium import ALLOWED, network_file_system
 from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table, seal
 
@@ -40,33 +45,85 @@ def create_files(path: Path, initialise: Callable[[LmdbTransaction], None]) -> L
 
     The marker file is written last, so a crash leaves either a store or a directory that is none.
     """
-    marker = path / MARKER
-    try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise StoreExistsError(
-                f"{path} exists already and is not an empty directory; choose another path", name=str(path)
-            )
-        made = [path, *(above for above in path.parents if not above.exists())]
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "data.mdb").touch()
-        marker.write_bytes(b"")
-    except OSError as error:
-        raise StoreError(f"no store can be made at {str(path)[:200]}: {error.strerror}") from error
-    store = LmdbStore(path)
-    try:
-        store.write(initialise)
-    except BaseException:
-        store.close()
-        remove_files(path)
-        raise
-    with open(marker, "wb") as file:
-        file.write(MARKER_TEXT)
-        file.flush()
-        os.fsync(file.fileno())
+    made = [path, *(above for above in path.parents if not above.exists())]
+    with _begun(path) as marker:
+        store = LmdbStore(path)
+        try:
+            store.write(initialise)
+            os.write(marker, MARKER_TEXT)
+            os.fsync(marker)
+        except BaseException as error:
+            store.close()
+            remove_files(path)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise environment.full_error(path) from error
+            raise
     # Each holds the name of the one before it.
     for directory in (*made, made[-1].parent):
         sync_directory(directory)
     return store
+
+
+@contextmanager
+def _begun(path: Path) -> Iterator[int]:
+    """Makes the files of a store that is being made, and gives the marker, empty, and locked until it is finished.
+
+    What a process that died has left is taken over; what one that lives is making is not.
+    """
+    try:
+        begun = is_begun(path)
+        if not begun and path.exists() and (not path.is_dir() or _names(path) - {ALLOWED}):
+            raise StoreExistsError(
+                f"{path} exists already and is not an empty directory; choose another path", name=str(path)
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        network = network_file_system(path)
+        if network is not None:
+            raise _on_network(path, network)
+        marker = os.open(path / MARKER, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise StoreError(f"no store can be made at {str(path)[:200]}: {error.strerror}") from error
+    try:
+        _lock_or_refuse(path, marker)
+        os.truncate(marker, 0)
+        for name in ("data.mdb", "lock.mdb"):
+            (path / name).unlink(missing_ok=True)
+        (path / "data.mdb").touch()
+        yield marker
+    finally:
+        os.close(marker)
+
+
+def _lock_or_refuse(path: Path, marker: int) -> None:
+    try:
+        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreExistsError(f"another process is making a store at {path}", name=str(path)) from None
+    except OSError:
+        pass  # the file system has no such locks
+    if os.stat(path / MARKER).st_ino != os.fstat(marker).st_ino or os.fstat(marker).st_size == len(MARKER_TEXT):
+        raise StoreExistsError(f"another process has made a store at {path}", name=str(path))
+
+
+def is_begun(path: Path) -> bool:
+    """Whether the directory holds a store that somebody began to make, and nothing else: its marker is not complete."""
+    try:
+        text = (path / MARKER).read_bytes()
+        known = {MARKER, "data.mdb", "lock.mdb", ALLOWED}
+        return len(text) < len(MARKER_TEXT) and MARKER_TEXT.startswith(text) and _names(path) <= known
+    except OSError:
+        return False
+
+
+def _names(path: Path) -> set[str]:
+    return {entry.name for entry in path.iterdir()}
+
+
+def _on_network(path: Path, kind: str) -> StoreError:
+    return StoreError(
+        f"{path} is on the network file system {kind}, across which LMDB cannot keep its promises: a store there may "
+        f"be read, but not written. If only one computer ever uses it, answer for that with: touch {path / ALLOWED}"
+    )
 
 
 def remove_files(path: Path) -> None:
@@ -99,6 +156,7 @@ class LmdbStore:
         self._pid = 0
         self._file: tuple[int, int] | None = None
         self._finalizer: weakref.finalize[[Environment, int], LmdbStore]
+        self._lock = renewed_in_children(self, threading.RLock)
 
     @property
     def read_only(self) -> bool:
@@ -108,38 +166,59 @@ class LmdbStore:
         return _reopen, (self.path, self._read_only)
 
     def _environment(self) -> Environment:
-        if self._shared is None or self._pid != os.getpid():
-            if not (self.path / "data.mdb").is_file():
-                raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
-            self._check_file()
-            self._shared = environment.acquire(self.path)
-            self._pid = os.getpid()
-            self._finalizer = weakref.finalize(self, environment.abandon, self._shared, self._pid)
-            self._finalizer.atexit = False
-        return self._shared
+        with self._lock:
+            if self._shared is None or self._pid != os.getpid():
+                if not (self.path / "data.mdb").is_file():
+                    raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
+                self._check_file()
+                shared = environment.acquire(self.path)
+                if shared.network is not None and not self._read_only:
+                    network = shared.network
+                    environment.release(shared)
+                    raise _on_network(self.path, network)
+                self._shared = shared
+                self._pid = os.getpid()
+                self._finalizer = weakref.finalize(self, environment.abandon, self._shared, self._pid)
+                self._finalizer.atexit = False
+            return self._shared
+
+    @contextmanager
+    def _in_use(self) -> Iterator[Environment]:
+        """The environment, which no other thread closes within the block; one that was closed is opened again."""
+        while not (shared := self._environment()).hold():
+            pass
+        try:
+            yield shared
+        finally:
+            shared.let_go()
 
     @contextmanager
     def read(self) -> Iterator[LmdbView]:
-        shared = self._environment()
-        with shared.transaction(write=False) as txn:
+        with self._in_use() as shared, shared.transaction(write=False) as txn:
             yield LmdbView(shared, txn)
 
     def write(self, change: Callable[[LmdbTransaction], T]) -> T:
         if self._read_only:
             raise ReadOnlyError(f"the store {self.path} is open for reading only; open it for writing")
-        shared = self._environment()
-        if shared.read_only:
-            raise ReadOnlyError(f"the store {self.path} cannot be written: its files are read-only for this user")
-        self._check_file()
-        with shared.write_lock:
-            while True:
-                try:
-                    with shared.transaction(write=True) as txn:
-                        result = change(LmdbTransaction(shared, txn))
-                    shared.complete()
-                    return result
-                except lmdb.MapFullError:
-                    shared.grow()
+        with self._in_use() as shared:
+            if shared.read_only:
+                raise ReadOnlyError(f"the store {self.path} cannot be written: its files are read-only for this user")
+            self._check_file()
+            with shared.write_lock:
+                return self._write(shared, change)
+
+    def _write(self, shared: Environment, change: Callable[[LmdbTransaction], T]) -> T:
+        while True:
+            try:
+                with shared.transaction(write=True) as txn:
+                    result = change(LmdbTransaction(shared, txn))
+            except lmdb.MapFullError:
+                shared.grow()
+                continue
+            # What was written is durable by now, so an error here must not say that it is not; the next one tries again
+            with suppress(StoreError):
+                shared.complete()
+            return result
 
     def _check_file(self) -> None:
         """Refuses a store that was deleted, or that another one has taken the place of, since the handle was opened."""
@@ -217,10 +296,11 @@ class LmdbStore:
             lease.release()
 
     def close(self) -> None:
-        if self._shared is not None and self._pid == os.getpid():
-            self._finalizer.detach()
-            environment.release(self._shared)
-        self._shared = None
+        with self._lock:
+            if self._shared is not None and self._pid == os.getpid():
+                self._finalizer.detach()
+                environment.release(self._shared)
+            self._shared = None
 
 
 def _reopen(path: Path, read_only: bool) -> LmdbStore:

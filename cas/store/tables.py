@@ -2,7 +2,7 @@
 
 LMDB keeps no checksums. A blob with a changed bit is found by its hash; a row of a table has none, so a *seal* is kept
 behind its value. And where a page is damaged a search may miss rows that are there: so the rows on either side of a
-gap must be sound too, and in order.
+gap must be sound too, and in order; and where all rows are seen, there must be as many as LMDB has counted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cas.errors import CorruptedError
 from cas.hashing import Bytes, hash_name
 
 SEAL_BYTES: Final = 8
+_FEW_ROWS: Final = 256
 
 
 def seal(table: str, key: bytes, value: bytes) -> bytes:
@@ -43,6 +44,8 @@ class Table:
         with self._cursor() as cursor:
             after = cursor.set_range(key)
             self._check_gap(cursor, key, after)
+            if not after and self._entries() <= _FEW_ROWS:
+                self._check_count(sum(1 for _ in cursor.iternext(values=False)) if cursor.first() else 0)
         return None
 
     def scan(self, prefix: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
@@ -61,20 +64,28 @@ class Table:
 
     def scan_damaged(self) -> Iterator[tuple[bytes, bytes | CorruptedError]]:
         """Yields all rows, those that are damaged with what is wrong with them."""
+        found = 0
         with self._cursor() as cursor:
             for key, stored in cursor:
+                found += 1
                 try:
                     yield bytes(key), self._unseal(bytes(key), stored)
                 except CorruptedError as error:
                     yield bytes(key), error
+        try:
+            self._check_count(found)
+        except CorruptedError as error:
+            yield b"", error
 
     def _rows(
         self, found: Iterable[tuple[Bytes, Bytes]], prefix: bytes, in_order: Callable[[bytes, bytes], bool]
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yields rows up to the first with another prefix, which must be sound as well, or it would hide others."""
         before = None
+        count, entries = 0, self._entries()
         for key, stored in found:
             here = bytes(key)
+            count += 1
             value = self._unseal(here, stored)
             if before is not None and not in_order(before, here):
                 raise self._out_of_order(here)
@@ -82,6 +93,21 @@ class Table:
                 return
             yield here, value
             before = here
+        if not prefix and self._entries() == entries:  # nothing was put meanwhile
+            self._check_count(count)
+
+    def _entries(self) -> int:
+        """How many rows there are by what LMDB keeps beside the table."""
+        return int(self.txn.stat(self.database)["entries"])
+
+    def _check_count(self, found: int) -> None:
+        """Compares how many rows were found with how many there are: a page that lost rows at its end shows nothing."""
+        entries = self._entries()
+        if found != entries:
+            raise CorruptedError(
+                f"{found} rows of the table {self.name!r} are found of {entries}; restore the store from a copy",
+                blob=self.name,
+            )
 
     def _check_gap(self, cursor: Any, key: bytes, after: bool) -> bool:
         """Checks the rows on either side of a place where a search has ended; the cursor comes back to it."""

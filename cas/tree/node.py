@@ -23,6 +23,8 @@ MAX_CHUNK: Final = 262_080
 """The most rows, and the most payload bytes, of a chunk."""
 NODE_FORMAT: Final = 1
 _HEADER: Final = struct.Struct("<BBHI")
+_MOST_BITS: Final = 53
+"""Rows and bytes of 256 children together stay below 2**62."""
 _CACHED_NODES: Final = 2048
 
 
@@ -111,7 +113,7 @@ def decode_node(payload: bytes, name: str) -> Node:
     if len(payload) != _HEADER.size + count * (2 * width + HASH_BYTES):
         raise CorruptedError(f"node {name} has {len(payload)} bytes, which {count} children do not fill", blob=name)
     numbers = np.frombuffer(payload, f"<u{width}", 2 * count, _HEADER.size)
-    if width == 8 and (numbers >> np.uint64(56)).any():
+    if width == 8 and (numbers >> np.uint64(_MOST_BITS)).any():
         raise CorruptedError(f"node {name} declares impossible sizes", blob=name)
     numbers = numbers.astype(np.int64)
     if level == 0 and (numbers > MAX_CHUNK).any():

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from cas.codec.fields import is_count, is_hash
 from cas.codec.rows import Ints
 from cas.errors import CorruptedError
-from cas.hashing import HASH_BYTES
 from cas.tree.node import Entries, Node, Nodes
 
 
@@ -41,9 +41,8 @@ class StreamRef:
         match record:
             case [None, 0, 0]:
                 return EMPTY_STREAM
-            case [bytes(root), int(rows), int(size_bytes)] if len(root) == HASH_BYTES and rows > 0 <= size_bytes:
-                if type(rows) is type(size_bytes) is int:
-                    return cls(root, rows, size_bytes)
+            case [root, rows, size_bytes] if is_hash(root) and is_count(rows) and is_count(size_bytes) and rows:
+                return cls(root, rows, size_bytes)
         raise CorruptedError(f"{what} holds an invalid stream reference", blob=what)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from cas.errors import InvalidInputError, InvalidTypeError
+from cas.errors import InvalidInputError, InvalidTypeError, shown
 from cas.types.base import Type
 from cas.types.dtypes import dtype_name, element_bytes, element_kind, native_dtype, plane_bytes
 from cas.types.layout import DATA, SHAPE, Layout
@@ -33,7 +33,7 @@ def _size(size: object) -> int | None:
             raise TypeError
         return None if size is None else operator.index(size)  # type: ignore[arg-type]
     except TypeError:
-        raise InvalidTypeError(f"{size!r} is not a size; expected an int, or None where it is free") from None
+        raise InvalidTypeError(f"{shown(size)} is not a size; expected an int, or None where it is free") from None
 
 
 def checked_dtype(dtype: object, kinds: str, what: str) -> str:
@@ -127,7 +127,7 @@ def _shape(given: object, dimensions: object) -> tuple[int | None, ...]:
             raise InvalidTypeError("an array needs a shape, such as (28, 28), or a number of dimensions")
         return (None,) * axes
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise InvalidTypeError(f"shape {given!r} is not valid; expected a tuple of sizes, such as (28, 28)")
+        raise InvalidTypeError(f"shape {shown(given)} is not valid; expected a tuple of sizes, such as (28, 28)")
     shape = tuple(_size(size) for size in given)
     if axes is not None and axes != len(shape):
         raise InvalidInputError(f"shape {shape} has {len(shape)} dimensions, not {axes}; give one of the two")
@@ -157,7 +157,7 @@ class Embedding(Type):
     def __post_init__(self) -> None:
         size = _size(self.size)
         if size is None or not 1 <= size <= _MAX_ELEMENTS:
-            raise InvalidInputError(f"an embedding of size {self.size!r} cannot be; expected 1 or more")
+            raise InvalidInputError(f"an embedding of size {shown(self.size)} cannot be; expected 1 or more")
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "dtype", checked_dtype(self.dtype, "f", "an embedding"))
 
@@ -204,7 +204,7 @@ class BoundingBox(Type):
         object.__setattr__(self, "format", _box_format(self.format))
         bbox_type = self.bbox_type.lower() if isinstance(self.bbox_type, str) else self.bbox_type
         if bbox_type is not None and bbox_type not in _BOX_TYPES:
-            raise InvalidInputError(f"bbox_type {bbox_type!r} is unknown; expected one of {_BOX_TYPES}, or None")
+            raise InvalidInputError(f"bbox_type {shown(bbox_type)} is unknown; expected one of {_BOX_TYPES}, or None")
         object.__setattr__(self, "bbox_type", bbox_type)
 
     def layouts(self) -> dict[str, Layout]:
@@ -235,4 +235,4 @@ def _box_format(given: object) -> str | None:
         if isinstance(given, str) and given.lower() in names:
             return format_
     known = ", ".join(name for names in _BOX_FORMATS.values() for name in names)
-    raise InvalidInputError(f"the format {given!r} of bounding boxes is unknown; expected one of {known}, or None")
+    raise InvalidInputError(f"the format {shown(given)} of bounding boxes is unknown; expected one of {known}, or None")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cas.errors import InvalidTypeError, UnsupportedError
+from cas.errors import InvalidTypeError, UnsupportedError, shown
 
 NUMPY_DTYPES: Final = [
     "bool",
@@ -93,7 +93,7 @@ def dtype_name(dtype: object) -> str:
         # NumPy reads None as float64.
         name = dtype if dtype is None else np.dtype(dtype).name  # type: ignore[call-overload]
     if name not in DTYPES:
-        raise InvalidTypeError(f"{name!r:.80} is no dtype of a column; expected one of {', '.join(DTYPES)}")
+        raise InvalidTypeError(f"{shown(name, 80)} is no dtype of a column; expected one of {', '.join(DTYPES)}")
     return str(name)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, overload
 
 import numpy as np
 
-from cas.errors import InvalidInputError, InvalidTypeError
+from cas.errors import InvalidInputError, InvalidTypeError, shown
 from cas.types.base import Type
 from cas.types.dtypes import dtype_name, element_bytes, element_kind, native_dtype
 from cas.types.layout import DATA, Layout
@@ -97,7 +98,7 @@ class ClassLabel(Type):
 
     def _name(self, code: object) -> str:
         if isinstance(code, bool) or not isinstance(code, (int, np.integer)):
-            raise InvalidTypeError(f"{code!r} is not the code of a class; expected an int")
+            raise InvalidTypeError(f"{shown(code)} is not the code of a class; expected an int")
         if not 0 <= code < len(self.names):
             raise InvalidInputError(self.unknown_code(code))
         return self.names[int(code)]
@@ -120,7 +121,7 @@ class ClassLabel(Type):
 def _class_names(names: object) -> tuple[str, ...]:
     if isinstance(names, (str, bytes, dict, set, frozenset)) or not isinstance(names, Iterable):
         raise InvalidTypeError(
-            f"names {names!r} of classes are not valid; expected a list of text, as in ClassLabel(['cat', 'dog'])"
+            f"names {shown(names)} of classes are not valid; expected a list of text, as in ClassLabel(['cat', 'dog'])"
         )
     checked = tuple(str.__str__(name) if isinstance(name, str) else name for name in names)
     for name in checked:
@@ -133,6 +134,6 @@ def _class_names(names: object) -> tuple[str, ...]:
     if not checked or len(checked) > _MAX_CLASSES:
         raise InvalidInputError(f"there are {len(checked)} classes; expected at least one name, and at most 2**32")
     if len(set(checked)) < len(checked):
-        twice = next(name for place, name in enumerate(checked) if name in checked[:place])
+        twice = Counter(checked).most_common(1)[0][0]
         raise InvalidInputError(f"two classes have the name {twice!r}; names must differ")
     return checked

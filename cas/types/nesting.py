@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from cas.errors import CasError, InvalidInputError, InvalidTypeError, UnsupportedError
+from cas.errors import CasError, InvalidInputError, InvalidTypeError, UnsupportedError, shown
 from cas.types.arrays import Array, BoundingBox, Embedding
 from cas.types.base import Type
 from cas.types.dtypes import DTYPES
@@ -205,15 +205,15 @@ def from_record(record: object) -> Type:
     if depth > 2 * _MAX_DEPTH + 2:
         raise UnsupportedError(f"the schema nests types more than {2 * _MAX_DEPTH + 2} deep")
     if not isinstance(record, dict) or not isinstance(record.get("name"), str):
-        raise UnsupportedError(f"the schema holds {record!r} where a type was expected")
+        raise UnsupportedError(f"the schema holds {shown(record, 200)} where a type was expected")
     try:
         type_ = _parse(**record)
     except (TypeError, CasError) as error:
-        raise UnsupportedError(f"column type {_shown(record)} cannot be read: {error}") from error
+        raise UnsupportedError(f"column type {shown(record, 200)} cannot be read: {error}") from error
     if type_ is None:
-        raise UnsupportedError(f"column type {_shown(record)} is unknown to this version; install a newer one")
+        raise UnsupportedError(f"column type {shown(record, 200)} is unknown to this version; install a newer one")
     if type_.to_record() != record:
-        raise UnsupportedError(f"column type {_shown(record)} is not written as this version writes it")
+        raise UnsupportedError(f"column type {shown(record, 200)} is not written as this version writes it")
     return type_
 
 
@@ -229,11 +229,6 @@ def _parse(name: str, **fields: Any) -> Type | None:
     if kind in (Nullable, Sequence) and "of" in fields:
         fields["of"] = from_record(fields["of"])
     return kind(**fields)
-
-
-def _shown(record: dict[str, Any]) -> str:
-    text = repr(record)
-    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 _RECORDED: Final[Mapping[str, type[Type]]] = {

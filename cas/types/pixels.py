@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from cas.errors import InvalidInputError
+from cas.errors import InvalidInputError, shown
 from cas.types.arrays import checked_dtype
 from cas.types.base import Type
 from cas.types.dtypes import native_dtype, plane_bytes
@@ -108,7 +108,7 @@ class Image(Type):
         known = _COMPRESSIONS.get(given.lower()) if isinstance(given, str) else None
         if given is not None and known is None:
             raise InvalidInputError(
-                f"sample_compression {given!r} is unknown; expected 'png', 'webp', 'jpeg', or None for raw pixels"
+                f"sample_compression {shown(given)} is unknown; expected 'png', 'webp', 'jpeg', or None for raw pixels"
             )
         object.__setattr__(self, "sample_compression", known)
         if known is not None and self.dtype != "uint8":

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
-from cas.errors import InvalidInputError
+from cas.errors import InvalidInputError, shown
 from cas.types.base import Type
 from cas.types.dtypes import dtype_name, element_bytes, native_dtype, plane_bytes
 from cas.types.layout import DATA, Layout
@@ -18,7 +18,7 @@ TIME_UNITS: Final = ("s", "ms", "us", "ns")
 def check_dedup(dedup: str | None) -> None:
     """Refuses what ``dedup`` cannot be."""
     if dedup not in (None, "row"):
-        raise InvalidInputError(f"dedup={dedup!r} is unknown; expected None or 'row'")
+        raise InvalidInputError(f"dedup={shown(dedup)} is unknown; expected None or 'row'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class DateTime(Type):
 
     def __post_init__(self) -> None:
         if self.unit not in TIME_UNITS:
-            raise InvalidInputError(f"unit {self.unit!r} of a datetime is unknown; expected one of {TIME_UNITS}")
+            raise InvalidInputError(f"unit {shown(self.unit)} of a datetime is unknown; expected one of {TIME_UNITS}")
 
     def layouts(self) -> dict[str, Layout]:
         return {DATA: Layout(8, element_bytes=8)}

@@ -193,6 +193,9 @@ NOT_DETERMINISTIC = {
     "a bignum of one byte": "c24101",
     "a bignum with a zero in front": "c24a00010000000000000000",
     "a bignum within 64 bits": "c248ffffffffffffffff",
+    "an integer of 1,025 bytes": "c2590401" + "ff" * 1025,
+    "a negative integer of 1,025 bytes": "c3590401" + "ff" * 1025,
+    "a bignum of text": "c26161",
     "bytes after the value": "0000",
     "a text cut off": "6261",
     "an array cut off": "8201",
@@ -214,6 +217,18 @@ def test_other_forms_are_refused(data: str) -> None:
     for decode in (cbor.decode, cbor.decode_value):
         with pytest.raises(CorruptedError, match="the record"):
             decode(bytes.fromhex(data), what="the record")
+
+
+@pytest.mark.parametrize("value", [2**8192 - 1, 1 - 2**8192, 2**64, -(2**64) - 1])
+def test_integers_that_python_can_show(value: int) -> None:
+    assert cbor.decode_value(cbor.encode_value(value), what="value") == value
+    assert str(value)
+
+
+@pytest.mark.parametrize("value", [2**8192, -(2**8192), [{"a": 10**5000}]])
+def test_larger_integers_are_refused(value: object) -> None:
+    with pytest.raises(InvalidInputError, match=r"an integer of \d+ bits cannot be stored; at most 8,192"):
+        cbor.encode_value(value)
 
 
 def tagged(number: int, *items: Any) -> bytes:

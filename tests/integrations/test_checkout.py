@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 from pathlib import Path
 
+import other_process
 import pytest
 from pictures import png, read_tree, write_tree
 
 import cas
-from cas.errors import InvalidInputError
+from cas.errors import InvalidInputError, StoreError
 from cas.integrations.folder import checkout as checkout_module
 from cas.integrations.folder.checkout import CheckoutConflictError, CheckoutResult, checkout
 from cas.integrations.folder.importing import COLUMNS, import_folder
+from cas.integrations.folder.manifest import _SCHEMA as SCHEMA
 
 FILES = {"a/1.png": png(1), "a/2.png": png(2), "a/b/3.png": png(3), "c.png": png(1)}
 
@@ -229,3 +233,57 @@ def test_large_images_survive_the_round_trip(tmp_path: Path) -> None:
     os.truncate(tmp_path / "out/large.png", 100)
     with pytest.raises(CheckoutConflictError):
         out(tmp_path / "ds", tmp_path / "out")
+
+
+def test_what_a_killed_checkout_left_is_removed_by_the_next(url: Path, tmp_path: Path) -> None:
+    script = """
+from cas.integrations.folder.checkout import checkout
+calls = []
+real = os.rename
+def killed(*arguments, **named):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), 9)
+    return real(*arguments, **named)
+os.rename = killed
+checkout(cas.open_read_only(url), Path(sys.argv[2]), jobs=1)
+"""
+    target = tmp_path / "out"
+    assert other_process.run(script, url, str(target)).returncode == -signal.SIGKILL
+    left = list(target.rglob(".cas-writing-*"))
+    assert left
+    (target / "mine").mkdir()
+    (target / "mine" / ".cas-writing-by-another").write_text("mine")
+    out(url, target)
+    assert not any(path.exists() for path in left)
+    assert read_tree(target) == {**FILES, "mine/.cas-writing-by-another": b"mine"}
+
+
+RECORDS = {
+    "noise": b"no database" * 1000,
+    "a view": "CREATE VIEW files AS SELECT 'a' AS path, x'00' AS key, 1 AS size, 1 AS mtime_ns",
+    "a trigger": f"{SCHEMA}; CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM files; END",
+    "another table": "CREATE TABLE files (path TEXT PRIMARY KEY, key BLOB, size INTEGER)",
+    "a path of bytes": f"{SCHEMA}; INSERT INTO files VALUES (x'ff', x'00', 1, 1)",
+    "a size of text": f"{SCHEMA}; INSERT INTO files VALUES ('a', x'00', 'x', 1)",
+    "a path that leads out": f"{SCHEMA}; INSERT INTO files VALUES ('../victim', x'00', 6, 1)",
+    "a path of no text": f"{SCHEMA}; INSERT INTO files VALUES (CAST(x'ff' AS TEXT), x'00', 6, 1)",
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_of_a_stranger_are_refused(url: Path, tmp_path: Path, name: str) -> None:
+    target, victim = tmp_path / "out", tmp_path / "victim"
+    target.mkdir()
+    victim.write_text("victim")
+    os.utime(victim, ns=(1, 1))
+    record = RECORDS[name]
+    if isinstance(record, bytes):
+        (target / ".cas-checkout").write_bytes(record)
+    else:
+        with contextlib.closing(sqlite3.connect(target / ".cas-checkout")) as database:
+            database.executescript(record)
+    with pytest.raises((StoreError, InvalidInputError)):
+        out(url, target)
+    assert victim.read_text() == "victim"
+    assert read_tree(target) == {}

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -471,3 +472,73 @@ def test_an_index_row_that_leads_nowhere_is_damage(path: Path) -> None:
         with pytest.raises(CorruptedError), store.read() as view:
             view.blobs([key])
     store.close()
+
+
+def test_a_table_whose_name_is_lost_is_not_an_empty_one(path: Path) -> None:
+    with lmdb.open(str(path), max_dbs=16, lib_version=0) as env, env.begin(write=True) as txn:
+        txn.drop(env.open_db(REFS.encode(), txn, create=False))
+    for _ in range(2):
+        with pytest.raises(CorruptedError, match="no table 'refs'"):
+            LmdbStore(path).write(lambda txn: None)
+    (path / MARKER).write_bytes(b"")  # as one that is being made
+    store = LmdbStore(path)
+    store.write(lambda txn: None)
+    store.close()
+
+
+def test_a_handle_goes_on_while_another_thread_closes_it(path: Path) -> None:
+    """Handles of versions share that of their dataset, and closing one must not fail the writes of another thread."""
+    store, stop = LmdbStore(path), threading.Event()
+
+    def close() -> None:
+        while not stop.is_set():
+            store.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    try:
+        for number in range(200):
+            put(store, b"k", b"%d" % number)
+            with store.read() as view:
+                assert view.get(REFS, b"k") == b"%d" % number
+    finally:
+        stop.set()
+        closing.join()
+    store.close()
+    assert store._shared is None
+    assert all(shared.path != path for shared in environment._registry.values())
+
+
+def test_what_is_durable_is_not_said_to_have_failed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LmdbStore(path)
+    put(store, b"k", b"before")
+
+    def fail(shared: environment.Environment) -> None:
+        raise StoreError("the file cannot be made longer")
+
+    monkeypatch.setattr(environment.Environment, "complete", fail)
+    put(store, b"k", b"after")
+    with store.read() as view:
+        assert view.get(REFS, b"k") == b"after"
+
+
+def test_a_reader_that_was_killed_keeps_no_space(path: Path) -> None:
+    store = LmdbStore(path)
+    blobs = [(hash_chunk(b"large %d" % number), bytes([number]) * 250_000) for number in range(4)]
+
+    def rewrite() -> int:
+        for _ in range(12):
+            store.write(lambda txn: txn.put_blobs(blobs))
+            store.write(lambda txn: txn.remove_blobs([hash_ for hash_, _ in blobs]))
+            store.reclaim()
+        return (path / "data.mdb").stat().st_size
+
+    before = rewrite()
+    script = """
+        import signal
+        with LmdbStore(path).read() as view:
+            view.get(REFS, b"k")
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert run(path, script).returncode == -signal.SIGKILL
+    assert rewrite() < before + 3_000_000

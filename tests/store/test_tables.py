@@ -9,7 +9,7 @@ import lmdb
 import pytest
 
 from cas.errors import CorruptedError
-from cas.store.contract import REFS, STORE, VERSIONS, View
+from cas.store.contract import REFS, STORE, VERSIONS, Transaction, View
 from cas.store.lmdb import LmdbStore, create_files
 from cas.store.tables import SEAL_BYTES, seal
 
@@ -114,6 +114,31 @@ def test_a_page_that_points_astray_hides_no_row(path: Path, number: int, place: 
     assert damaged
     with pytest.raises(CorruptedError):
         read(path, scan(b"0"))
+
+
+def test_a_page_that_lost_rows_at_its_end_is_damage(path: Path) -> None:
+    data = bytearray((path / "data.mdb").read_bytes())
+    row = data.find(b"value 006")
+    while row >= 0:
+        lower = row // PAGE_BYTES * PAGE_BYTES + 12  # where the places of its rows end
+        data[lower] -= 4
+        row = data.find(b"value 006", lower + PAGE_BYTES)
+    (path / "data.mdb").write_bytes(data)
+    for ask in (scan(b""), scan(b"", True), lambda view: view.get(REFS, KEYS[-1])):
+        with pytest.raises(CorruptedError, match="18 rows of the table 'refs' are found of 20"):
+            read(path, ask)
+    assert read(path, lambda view: view.get(REFS, KEYS[3])) == b"value " + KEYS[3]
+    assert [key for key, _ in read(path, lambda view: list(view.scan_damaged(REFS)))] == [*KEYS[:-2], b""]
+
+
+def test_rows_put_during_a_scan_are_no_damage(path: Path) -> None:
+    store = LmdbStore(path)
+
+    def change(txn: Transaction) -> int:
+        return sum(txn.put(REFS, b"new " + key, value) is None for key, value in txn.scan(REFS) if key in KEYS[:3])
+
+    assert store.write(change) == 3
+    store.close()
 
 
 def test_a_clock_of_another_length_is_damage(path: Path) -> None:

@@ -22,12 +22,11 @@ from cas.errors import ConflictError, InvalidInputError
 from cas.hashing import hash_chunk
 from cas.integrations.folder.confined import ConfinedFolder, UnsafePathError, split_path
 from cas.integrations.folder.importing import IMAGE, PATH, Report
-from cas.integrations.folder.manifest import Manifest, WrittenFile
+from cas.integrations.folder.manifest import UNKNOWN, Manifest, WrittenFile
 from cas.integrations.folder.scan import Skipped
 from cas.tree.stream import StreamReader, row_key
 from cas.types import DATA
 
-_UNKNOWN: Final = -1
 _PLANNED: Final = 1
 _MISSING: Final = 2
 _BATCH_ROWS: Final = 1024
@@ -121,6 +120,7 @@ class _Checkout:
         self._conflicts: list[str] = []
 
     def run(self) -> CheckoutResult:
+        self._folder.remove_temporaries(self._manifest.unfinished())
         missing = self._plan()
         stale = self._manifest.unwanted()
         for path, file in stale:
@@ -245,7 +245,7 @@ class _Checkout:
                 keys = [next(self._images.row_keys(row, row + 1)) for row in batch.tolist()]
                 for path, key in zip(paths, keys, strict=True):
                     # Noted before it is written: a file that is found after a crash is known as ours.
-                    self._manifest.put(path, WrittenFile(key, _UNKNOWN, _UNKNOWN))
+                    self._manifest.put(path, WrittenFile(key, UNKNOWN, UNKNOWN))
                 self._manifest.save()
                 for path, key, outcome in zip(
                     paths, keys, pool.map(self._write_one, paths, self._contents(batch, sizes)), strict=True

@@ -115,6 +115,15 @@ class ConfinedFolder:
                 raise
         return status
 
+    def remove_temporaries(self, paths: Iterable[str]) -> None:
+        """Removes what an interrupted :meth:`write` of one of the paths has left beside it."""
+        for parts in {tuple(split_path(path)[0]) for path in paths}:
+            # A directory that is gone, or a link now, holds nothing of ours.
+            with contextlib.suppress(OSError), self._directory(list(parts)) as directory:
+                for name in os.listdir(directory):
+                    if name.startswith(_TEMPORARY):
+                        os.unlink(name, dir_fd=directory)
+
     def clear(self, path: str) -> None:
         """Removes a file or link in place of a directory on the way, and a directory tree in place of the file."""
         parts, name = split_path(path)
