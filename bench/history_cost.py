@@ -21,6 +21,7 @@ import numpy as np
 
 import cas
 from cas.hashing import Kind
+from cas.store.contract import Run
 from cas.store.gate import Gate
 from cas.store.lmdb import LmdbView
 
@@ -42,26 +43,33 @@ class Reads:
 def counted() -> Iterator[Reads]:
     """Counts blobs as they leave the store: bytes at rest, and by kind."""
     reads = Reads()
-    blobs, record, chunks = LmdbView.blobs, Gate.read_record, Gate.read_chunks
+    blobs, runs, record, chunks = LmdbView.blobs, LmdbView.runs, Gate.read_record, Gate.read_chunks
 
     def counting_blobs(self: LmdbView, hashes: Sequence[bytes]) -> Any:
         found = blobs(self, hashes)
         reads.size_bytes += sum(len(blob) for blob in found if blob is not None)
         return found
 
+    def counting_runs(self: LmdbView, hashes: Any) -> Iterator[Run]:
+        for run in runs(self, hashes):
+            reads.size_bytes += sum(run.lengths)
+            yield run
+
     def counting_record(self: Gate, kind: Kind, hash_: bytes) -> bytes | None:
         reads.nodes += kind is Kind.NODE
         return record(self, kind, hash_)
 
-    def counting_chunks(self: Gate, hashes: Any, sizes: Any) -> list[bytes]:
+    def counting_chunks(self: Gate, hashes: Any, sizes: Any) -> Any:
         reads.chunks += len(hashes)
         return chunks(self, hashes, sizes)
 
-    LmdbView.blobs, Gate.read_record, Gate.read_chunks = counting_blobs, counting_record, counting_chunks  # type: ignore[method-assign]
+    LmdbView.blobs, LmdbView.runs = counting_blobs, counting_runs  # type: ignore[method-assign]
+    Gate.read_record, Gate.read_chunks = counting_record, counting_chunks  # type: ignore[method-assign]
     try:
         yield reads
     finally:
-        LmdbView.blobs, Gate.read_record, Gate.read_chunks = blobs, record, chunks  # type: ignore[method-assign]
+        LmdbView.blobs, LmdbView.runs = blobs, runs  # type: ignore[method-assign]
+        Gate.read_record, Gate.read_chunks = record, chunks  # type: ignore[method-assign]
 
 
 def build(url: Path, rows: int) -> None:

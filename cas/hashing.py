@@ -5,9 +5,13 @@ from __future__ import annotations
 import enum
 from typing import Final, NewType
 
+import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
 Bytes = bytes | bytearray | memoryview
+Hashes = NDArray[np.uint8]
+"""Hashes, of shape (count, 32)."""
 
 ChunkHash = NewType("ChunkHash", bytes)
 NodeHash = NewType("NodeHash", bytes)
@@ -42,6 +46,12 @@ def hash_blob(kind: Kind, payload: Bytes) -> bytes:
     hasher = _DERIVERS[kind].copy()
     hasher.update(payload)
     return hasher.digest()
+
+
+def split_hashes(hashes: Hashes) -> list[bytes]:
+    """Returns the rows of a (count, 32) array of hashes as byte strings."""
+    joined = hashes.tobytes()
+    return [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]
 
 
 def hash_name(*parts: bytes) -> bytes:

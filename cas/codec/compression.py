@@ -8,7 +8,9 @@ from typing import Final
 
 import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
+from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError, UnsupportedError
 from cas.hashing import Bytes
 
@@ -16,6 +18,8 @@ DEFAULT_LEVEL: Final = 1
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 PLANES_MAGIC: Final = b"\x5c\x2a\x4d\x18"
 _PLANES_FRAME: Final = struct.Struct("<4sIBBBB")
+_ZSTD_WORD: Final = int.from_bytes(ZSTD_MAGIC, "little")
+_SKIPPABLE_WORD: Final = int.from_bytes(PLANES_MAGIC, "little")
 _BYTE_PLANES: Final = 1
 _PLANE_SIZES: Final = (2, 4, 8, 16)
 _PROBE_BYTES: Final = 16384
@@ -26,6 +30,16 @@ def is_framed(blob: Bytes) -> bool:
     """Whether the first bytes are those of a zstd frame or of a skippable frame."""
     head = bytes(blob[:4])
     return head == ZSTD_MAGIC or (head[1:] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F)
+
+
+def are_framed(flat: Flat, begins: Ints) -> NDArray[np.bool_]:
+    """Tells of blobs that begin at some offsets of ``flat`` whether their first bytes are those of a frame."""
+    words = np.ndarray((max(0, len(flat) - 3),), "<u4", flat, 0, (1,))  # one at every offset
+    found = np.zeros(len(begins), np.bool_)
+    inside = begins < len(words)
+    heads = words[begins[inside]]
+    found[inside] = (heads == _ZSTD_WORD) | (heads >> 4 == _SKIPPABLE_WORD >> 4)
+    return found
 
 
 def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> Bytes:

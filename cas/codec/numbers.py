@@ -66,14 +66,12 @@ def fixed_rows(array: NDArray[Any], row_bytes: int) -> Rows:
 
 def native_array(data: Rows, dtype: str, shape: tuple[Any, ...]) -> NDArray[Any]:
     """Returns the elements of rows as an array of the machine's byte order, which owns its memory."""
-    # Rows decoded from a store own their bytes, but as read-only memory of one chunk: callers get an array of their
-    # own.
     if dtype == "bool":
         check_bools(data)
     array = (
         np.frombuffer(data.flat, types.numpy_dtype(dtype)) if data.nbytes else np.empty(0, types.native_dtype(dtype))
     )
-    return array.reshape(shape).astype(types.native_dtype(dtype), copy=True)
+    return array.reshape(shape).astype(types.native_dtype(dtype), copy=not data.own)
 
 
 def check_bools(data: Rows) -> None:

@@ -21,12 +21,14 @@ class Rows:
     """A run of rows laid one after the other in ``flat``, a contiguous uint8 array.
 
     All rows have ``row_bytes`` bytes, or row ``i`` ends at ``ends[i]`` (int64, from 0) where ``row_bytes`` is None.
+    ``own`` says that nobody else has this memory, so that it may become that of a value.
     """
 
     flat: Flat
     count: int
     row_bytes: int | None
     ends: Ints | None = None
+    own: bool = False
 
     @classmethod
     def fixed(cls, flat: Flat, count: int, row_bytes: int) -> Rows:

@@ -18,6 +18,8 @@ def select(index: Any, rows: int) -> Selection:
 
     Raises :class:`~cas.errors.RowNotFoundError` outside of the rows, ``InvalidTypeError`` for what is no index.
     """
+    if type(index) is int:
+        return check_row(index, rows)
     if isinstance(index, slice):
         try:
             return range(rows)[index]

@@ -9,10 +9,10 @@ import numpy as np
 from cas.codec import compression
 from cas.codec.rows import Ints
 from cas.errors import BlobNotFoundError, CorruptedError
-from cas.hashing import Bytes, Kind, hash_blob
+from cas.hashing import Bytes, Hashes, Kind, hash_blob, split_hashes
 from cas.repo.repository import Repository
 from cas.store.contract import Store
-from cas.store.gate import MAX_NODE_BYTES, MAX_RECORD_BYTES, Hashes, split_hashes
+from cas.store.gate import MAX_NODE_BYTES, MAX_RECORD_BYTES
 
 # No tree entry that would declare the size is at hand; a writer's chunks have at most 262,080 bytes.
 _MAX_CHUNK_BYTES: Final = 2 * 262_128

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec.rows import Ints
-from cas.hashing import HASH_BYTES
-from cas.store.gate import Hashes
+from cas.hashing import HASH_BYTES, Hashes
 
 _WORDS: Final = HASH_BYTES // 8
 _PENDING_HASHES: Final = 1 << 16

@@ -8,9 +8,9 @@ import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, stands_alone
 from cas.errors import CorruptedError
+from cas.hashing import split_hashes
 from cas.repo.damage import DAMAGED, MISSING, WRONG_NODE
 from cas.repo.fsck_notes import Notes
-from cas.store.gate import split_hashes
 from cas.tree.node import Entries, Node, Nodes
 from cas.tree.read import StreamRef
 from cas.tree.split import find_node_ends

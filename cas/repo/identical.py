@@ -11,11 +11,10 @@ import numpy as np
 from cas.chunking.cut import stands_alone
 from cas.codec.rows import Flat, Ints
 from cas.errors import ColumnNotFoundError, InvalidInputError
-from cas.hashing import Kind, hash_blob
+from cas.hashing import Hashes, Kind, hash_blob
 from cas.history.records import ColumnRecord, TreeRecord
 from cas.repo.distinct import group_hashes
 from cas.repo.repository import Repository
-from cas.store.gate import Hashes
 from cas.tree.node import Entries
 from cas.tree.stream import StreamReader
 from cas.types import DATA, MASK, SHAPE

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from cas.codec.rows import Ints
 from cas.errors import CorruptedError
-from cas.hashing import HASH_BYTES, Kind
+from cas.hashing import HASH_BYTES, Hashes, Kind, split_hashes
 from cas.history.graph import in_order
 from cas.history.records import Payload, payload_streams
 from cas.repo.blobs import stored_sizes
 from cas.repo.distinct import DistinctHashes
 from cas.repo.repository import Repository
 from cas.store.contract import View
-from cas.store.gate import Hashes, split_hashes
 from cas.tree.node import Nodes
 from cas.tree.read import StreamRef
 from cas.types import Layout

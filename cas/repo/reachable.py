@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from cas.codec import cbor
 from cas.errors import CasError, CorruptedError
+from cas.hashing import Hashes
 from cas.history.graph import get_entry
 from cas.history.records import payload_streams
 from cas.history.refs import ReflogRecord, RefRecord
 from cas.repo.repository import Repository
 from cas.repo.sessions import decode_session
 from cas.store.contract import CACHE, REFLOG, REFS, SESSIONS, VERSIONS, View
-from cas.store.gate import Hashes
 from cas.tree.node import Node
 from cas.tree.read import StreamRef
 

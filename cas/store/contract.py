@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from cas.errors import CorruptedError
-from cas.hashing import Bytes
+from cas.hashing import Bytes, Hashes
 
 T = TypeVar("T")
 
@@ -36,6 +36,18 @@ STORE: Final = "store"
 TABLES: Final = (VERSIONS, DATASETS, REFS, METADATA, REFLOG, SESSIONS, CACHE, STORE)
 
 
+class Run(NamedTuple):
+    """Blobs ``start`` to ``stop`` of those asked for, at rest one after the other in ``data``; ``lengths`` has theirs.
+
+    ``data`` is None for one blob that is not there.
+    """
+
+    start: int
+    stop: int
+    data: Bytes | None
+    lengths: list[int]
+
+
 class Lookup(Protocol):
     """Tables to look keys up in."""
 
@@ -48,6 +60,9 @@ class View(Lookup, Protocol):
 
     def blobs(self, hashes: Sequence[bytes]) -> list[Bytes | None]:
         """Returns the blobs at rest, in the order asked for; cost: one look-up each."""
+
+    def runs(self, hashes: Hashes) -> Iterator[Run]:
+        """Yields the blobs at rest in the order asked for, together where they lie together; cost: as :meth:`blobs`."""
 
     def sizes(self, hashes: Sequence[bytes]) -> list[int | None]:
         """Returns the length at rest of each blob, or None where there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +82,7 @@ class Environment:
         self.users = 0
         self.write_lock = threading.Lock()
         self._idle = threading.Condition()
-        self._active: Counter[int] = Counter()
+        self._active: dict[int, int] = {}
         self._pauses = 0
         self._closing = False
         self._closed = False
@@ -205,40 +205,66 @@ class Environment:
     def transaction(self, *, write: bool) -> Iterator[lmdb.Transaction[Any]]:
         """Opens a transaction that gives out buffers; commits or aborts it at the end."""
         txn = self._begin(write)
+        if txn is None:
+            raise StoreError(f"the store {self.path} was closed by another thread")
         try:
             with mapped_errors(self.path), txn:
                 yield txn
         finally:
             self._end()
 
-    def _begin(self, write: bool) -> lmdb.Transaction[Any]:
-        while True:
-            self._enter()
+    def _begin(self, write: bool) -> lmdb.Transaction[Any] | None:
+        while self._enter():
             try:
-                with mapped_errors(self.path):
-                    if write:
-                        # A reader that was killed would keep all pages that were freed since from being used again.
-                        self._env.reader_check()
-                    return self._env.begin(write=write, buffers=True)
+                if write:
+                    # A reader that was killed would keep all pages that were freed since from being used again.
+                    self._env.reader_check()
+                return self._env.begin(write=write, buffers=True)
             except lmdb.MapResizedError:
                 self._end()
                 self._adopt()
+            except lmdb.Error as error:
+                self._end()
+                with mapped_errors(self.path):
+                    raise error
             except BaseException:
                 self._end()
                 raise
+        return None
 
-    def _enter(self) -> None:
+    def begin_reading(self) -> lmdb.Transaction[Any] | None:
+        """Begins a transaction for :meth:`end_reading`; None where another thread has closed the environment."""
+        return self._begin(write=False)
+
+    def end_reading(self, txn: lmdb.Transaction[Any], error: BaseException | None) -> None:
+        """Ends a transaction; an error of LMDB that ended it is raised as one of the package."""
+        try:
+            txn.abort()
+        finally:
+            self._end()
+        if isinstance(error, lmdb.Error):
+            with mapped_errors(self.path):
+                raise error
+
+    def _enter(self) -> bool:
         thread = threading.get_ident()
         with self._idle:
             # A thread that is in already goes on: who waits, waits for it to come out.
-            self._idle.wait_for(lambda: not self._pauses or self._active[thread] > 0)
-            self._active[thread] += 1
+            if self._pauses and thread not in self._active:
+                self._idle.wait_for(lambda: not self._pauses)
+            if self._closed:
+                return False
+            self._active[thread] = self._active.get(thread, 0) + 1
+            return True
 
     def _end(self) -> None:
+        thread = threading.get_ident()
         with self._idle:
-            self._active[threading.get_ident()] -= 1
-            self._active += Counter()  # forgets threads that are out
-            self._idle.notify_all()
+            count = self._active.pop(thread) - 1
+            if count:
+                self._active[thread] = count
+            if self._pauses:
+                self._idle.notify_all()
             last = self._closing and self._is_idle()
         if last:
             close_idle(self)
@@ -280,7 +306,7 @@ class Environment:
     def _quiet(self) -> Iterator[None]:
         """Waits until no transaction of this process is under way, and keeps others from beginning meanwhile."""
         with self._idle:
-            if self._active[threading.get_ident()]:
+            if threading.get_ident() in self._active:
                 raise StoreError(f"the store {self.path} has grown while this thread was reading it; try again")
             self._pauses += 1
             try:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import mmap
+import copy
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec import compression
+from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
-from cas.hashing import HASH_BYTES, Bytes, Kind, hash_blob, hash_chunk
-from cas.store.contract import Lease, Store, Transaction, Writable
+from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, split_hashes
+from cas.store.checked import Checked, ChunkCache
+from cas.store.contract import Lease, Run, Store, Transaction, Writable
 from cas.types import Layout
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-Hashes = NDArray[np.uint8]
 MAX_NODE_BYTES: Final = 12_296
 MAX_RECORD_BYTES: Final = 64 << 20
 BATCH_BYTES: Final = 32 << 20
-_VERIFIED_SLOTS: Final = 1 << 20
+_SHARED_BYTES: Final = 1 << 20
+_LARGE_BYTES: Final = 8 << 20
 _ITEMS_PER_TASK: Final = 32
+_TASK_BYTES: Final = 512 << 10
+_GIL_BYTES: Final = 64 << 10
+"""From here on NumPy copies, which lets other threads run; below, that takes longer than the copy."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _pool: ThreadPoolExecutor | None = None
@@ -59,31 +65,20 @@ def workers() -> ThreadPoolExecutor:
 class Gate:
     """Reads payloads from a store and checks each against its hash.
 
-    Chunks are checked when they are first read in a process, records always. The memory of what has been checked is
-    bounded: a table of 2^20 hash prefixes, where a newer one takes the place of an older.
+    Chunks are checked when they are first read in a process, records always.
     """
 
     def __init__(self, store: Store, pending: Mapping[bytes, Bytes] | None = None) -> None:
         self.store = store
         self._pending: Mapping[bytes, Bytes] = {} if pending is None else pending
-        self._verified = _empty_marks()
+        self._checked = Checked()
+        self._cache = ChunkCache()
 
     def over(self, pending: Mapping[bytes, Bytes]) -> Gate:
         """Returns a gate that also sees blobs which a writer still holds back."""
-        gate = Gate(self.store, pending)
-        gate._verified = self._verified
+        gate = copy.copy(self)
+        gate._pending = pending
         return gate
-
-    @contextmanager
-    def _blobs(self, keys: list[bytes]) -> Iterator[list[Bytes | None]]:
-        if self._pending and any(key in self._pending for key in keys):
-            held = [self._pending.get(key) for key in keys]
-            with self.store.read() as view:
-                found = view.blobs(keys)
-                yield [there if here is None else here for here, there in zip(held, found, strict=True)]
-            return
-        with self.store.read() as view:
-            yield view.blobs(keys)
 
     def read_record(self, kind: Kind, hash_: bytes) -> bytes | None:
         """Returns the payload of a node, tree or version, or None where there is none."""
@@ -96,37 +91,128 @@ class Gate:
             raise _damaged(hash_)
         return payload
 
-    def read_chunks(self, hashes: Hashes, sizes: NDArray[np.int64]) -> list[bytes]:
-        """Returns the payloads of chunks, of the declared sizes, in the order asked for.
+    @contextmanager
+    def _blobs(self, keys: list[bytes]) -> Iterator[list[Bytes | None]]:
+        with self.store.read() as view:
+            found = view.blobs(keys)
+            yield [self._pending.get(key, blob) for key, blob in zip(keys, found, strict=True)]
 
-        ``hashes`` has shape (chunks, 32). A chunk that is missing or damaged raises ``CorruptedError``.
+    def read_chunk(self, hash_: bytes, size: int) -> Bytes:
+        """Returns the payload of a chunk that is asked for in parts, which is kept for the next part."""
+        payload = self._cache.get(hash_)
+        if payload is None or len(payload) != size:
+            payload = self.read_chunks(np.frombuffer(hash_, np.uint8)[None], np.array([size])).data.toreadonly()
+            self._cache.put(hash_, payload)
+        return payload
+
+    def read_chunks(self, hashes: Hashes, sizes: Ints) -> Flat:
+        """Returns the payloads of chunks, of the declared sizes, one after the other in the order asked for.
+
+        ``hashes`` has shape (chunks, 32). A chunk that is missing or damaged raises ``CorruptedError``. Threads share
+        what is to be unpacked from 1 MiB on, and anything from 8 MiB on.
         """
-        keys = split_hashes(hashes)
-        payloads: list[bytes] = []
-        with self._blobs(keys) as blobs:
-            for hash_, size, blob in zip(keys, sizes.tolist(), blobs, strict=True):
-                if blob is None:
-                    raise CorruptedError(f"chunk {hash_.hex()} is missing from the store", blob=hash_.hex())
-                payloads.append(bytes(_decode(blob, size, hash_, exact=True)))
-        self._verify(keys, payloads)
-        return payloads
+        if not len(hashes):
+            return np.empty(0, np.uint8)
+        if len(hashes) == 1:
+            return self._read_one(hashes, int(sizes[0]))
+        ends = np.cumsum(sizes)
+        flat = np.empty(int(ends[-1]), np.uint8)
+        reading = _Reading(hashes, sizes, ends, flat, np.zeros(len(ends), np.bool_))
+        with self._runs(hashes) as found:
+            runs = list(found)
+            at_rest = sum(len(run.data) for run in runs if run.data is not None)
+            share = len(flat) >= (_LARGE_BYTES if at_rest == len(flat) else _SHARED_BYTES)
+            map_in_pool(reading.take, runs, batch=1 + len(runs) * _TASK_BYTES // len(flat) if share else len(runs))
+        reading.unpack_framed()
+        fresh = np.flatnonzero(self._checked.lacks(hashes))
+        if len(fresh):
+            reading.check(fresh)
+            self._checked.add(hashes[fresh])
+        return flat
 
-    def _verify(self, keys: list[bytes], payloads: list[bytes]) -> None:
-        for hash_, payload in zip(keys, payloads, strict=True):
-            mark = int.from_bytes(hash_[:8], "little") | 1
-            slot = mark >> 1 & (_VERIFIED_SLOTS - 1)
-            if self._verified[slot] != mark:
-                if hash_chunk(payload) != hash_:
-                    raise _damaged(hash_)
-                self._verified[slot] = mark
+    def _read_one(self, hashes: Hashes, size: int) -> Flat:
+        hash_ = hashes.tobytes()
+        flat = np.empty(size, np.uint8)
+        with self._blobs([hash_]) as (blob,):
+            if blob is None:
+                raise _missing(hash_)
+            flat.data[:] = _decode(blob, size, hash_, exact=True)
+        if self._checked.lacks_one(hash_):
+            if hash_chunk(flat.data) != hash_:
+                raise _damaged(hash_)
+            self._checked.add(hashes)
+        return flat
+
+    @contextmanager
+    def _runs(self, hashes: Hashes) -> Iterator[Iterable[Run]]:
+        keys = split_hashes(hashes) if self._pending else []
+        if any(key in self._pending for key in keys):
+            with self._blobs(keys) as blobs:
+                yield [Run(at, at + 1, blob, [len(blob or b"")]) for at, blob in enumerate(blobs)]
+            return
+        with self.store.read() as view:
+            yield view.runs(hashes)
 
 
-def _empty_marks() -> NDArray[np.uint64]:
-    """A table of zeros that takes memory as it fills: in huge pages the first few marks would cost milliseconds."""
-    memory = mmap.mmap(-1, 8 * _VERIFIED_SLOTS, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, np.uint64)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """Chunks on their way into ``flat``, where each ends at ``ends``; ``copied`` are those that are as they were."""
+
+    hashes: Hashes
+    sizes: Ints
+    ends: Ints
+    flat: Flat
+    copied: NDArray[np.bool_]
+
+    def take(self, run: Run) -> None:
+        """Copies blobs that lie together, or unpacks them."""
+        if run.data is None:
+            raise _missing(self._key(run.start))
+        sizes = self.sizes[run.start : run.stop].tolist()
+        if run.lengths == sizes:
+            begin, end = self._begin(run.start), int(self.ends[run.stop - 1])
+            if end - begin < _GIL_BYTES:
+                self.flat.data[begin:end] = run.data
+            else:
+                self.flat[begin:end] = np.frombuffer(run.data, np.uint8)
+            self.copied[run.start : run.stop] = True
+            return
+        at = 0
+        for number, length in enumerate(run.lengths, run.start):
+            self._put(number, run.data[at : at + length])
+            at += length
+
+    def unpack_framed(self) -> None:
+        """Unpacks what was copied but is a frame, as long as what it unpacks to, which is rare."""
+        copied = np.flatnonzero(self.copied)
+        framed = compression.are_framed(self.flat, (self.ends - self.sizes)[copied])
+        for number in copied[framed].tolist():
+            self._put(number, self.payload(number).tobytes())
+
+    def check(self, numbers: Ints) -> None:
+        """Compares some chunks with their hashes."""
+        for number in numbers.tolist():
+            key = self._key(number)
+            if hash_chunk(self.payload(number)) != key:
+                raise _damaged(key)
+
+    def payload(self, number: int) -> memoryview:
+        """A chunk."""
+        return self.flat.data[self._begin(number) : self.ends[number]]
+
+    def _put(self, number: int, blob: Bytes) -> None:
+        payload = self.payload(number)
+        payload[:] = _decode(blob, len(payload), self._key(number), exact=True)
+
+    def _begin(self, number: int) -> int:
+        return int(self.ends[number] - self.sizes[number])
+
+    def _key(self, number: int) -> bytes:
+        return bytes(self.hashes[number])
+
+
+def _missing(hash_: bytes) -> CorruptedError:
+    return CorruptedError(f"chunk {hash_.hex()} is missing from the store", blob=hash_.hex())
 
 
 def _damaged(hash_: bytes) -> CorruptedError:
@@ -141,12 +227,6 @@ def _decode(blob: Bytes, size: int, hash_: bytes, *, exact: bool) -> Bytes:
         return compression.decode(blob, size, exact=exact)
     except CorruptedError as error:
         raise CorruptedError(f"blob {hash_.hex()}: {error}", blob=hash_.hex()) from error
-
-
-def split_hashes(hashes: Hashes) -> list[bytes]:
-    """Returns the rows of a (count, 32) array of hashes as byte strings."""
-    joined = hashes.tobytes()
-    return [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]
 
 
 class BlobWriter:
@@ -247,15 +327,17 @@ def _batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
         yield payloads[begin:]
 
 
-def map_in_pool(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Maps in the process's thread pool, many items a task; a short list is not worth handing over."""
-    if len(items) < 2 * _ITEMS_PER_TASK:
+def map_in_pool(
+    function: Callable[[Item], Result], items: Sequence[Item], batch: int = _ITEMS_PER_TASK
+) -> list[Result]:
+    """Maps in the process's thread pool, ``batch`` items a task; a short list is not worth handing over."""
+    if len(items) < 2 * batch:
         return [function(item) for item in items]
 
     def run(begin: int) -> list[Result]:
-        return [function(item) for item in items[begin : begin + _ITEMS_PER_TASK]]
+        return [function(item) for item in items[begin : begin + batch]]
 
-    starts = range(0, len(items), _ITEMS_PER_TASK)
+    starts = range(0, len(items), batch)
     try:
         parts = workers().map(run, starts)
     except RuntimeError:

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import lmdb
+import numpy as np
 
 from cas.errors import ConflictError, CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
-from cas.hashing import Bytes
+from cas.hashing import HASH_BYTES, Bytes, Hashes, split_hashes
 from cas.store import environment
-from cas.store.contract import STORE, Lease, T
+from cas.store.contract import STORE, Lease, Run, T
 from cas.store.environment import INDEX, SEGMENTS, Environment
 from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
 from cas.store.medium import ALLOWED, network_file_system
-from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, SEGMENT_KEY, Report, lay_segments, reclaim
+from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table, seal
 
 MARKER_TEXT: Final = b"cas store, format 1\n"
@@ -192,10 +193,8 @@ class LmdbStore:
         finally:
             shared.let_go()
 
-    @contextmanager
-    def read(self) -> Iterator[LmdbView]:
-        with self._in_use() as shared, shared.transaction(write=False) as txn:
-            yield LmdbView(shared, txn)
+    def read(self) -> _Reading:
+        return _Reading(self)
 
     def write(self, change: Callable[[LmdbTransaction], T]) -> T:
         if self._read_only:
@@ -303,6 +302,26 @@ class LmdbStore:
             self._shared = None
 
 
+class _Reading:
+    """A view as a context; a class of its own, for a generator would take as long as the transaction."""
+
+    __slots__ = ("_shared", "_store", "_txn")
+
+    def __init__(self, store: LmdbStore) -> None:
+        self._store = store
+
+    def __enter__(self) -> LmdbView:
+        txn = None
+        while txn is None:
+            self._shared = self._store._environment()
+            txn = self._shared.begin_reading()
+        self._txn = txn
+        return LmdbView(self._shared, txn)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._shared.end_reading(self._txn, error)
+
+
 def _reopen(path: Path, read_only: bool) -> LmdbStore:
     return LmdbStore(path, read_only=read_only)
 
@@ -317,8 +336,42 @@ class LmdbView:
         self._segment: Bytes = b""
 
     def blobs(self, hashes: Sequence[bytes]) -> list[Bytes | None]:
+        if len(hashes) == 1:
+            value = self._txn.get(hashes[0], db=self._shared.databases[INDEX])
+            return [None if value is None else self._slice(hashes[0], self._place(hashes[0], value))]
         places = self._places(hashes)
         return [self._slice(hash_, places.get(hash_)) for hash_ in hashes]
+
+    def runs(self, hashes: Hashes) -> Iterator[Run]:
+        if len(hashes) == 1:
+            (blob,) = self.blobs([hashes.tobytes()])
+            yield Run(0, 1, blob, [0 if blob is None else len(blob)])
+            return
+        if not len(hashes):
+            return
+        places = self._places_of(hashes)
+        if places is None:
+            for number, blob in enumerate(self.blobs(split_hashes(hashes))):
+                yield Run(number, number + 1, blob, [0 if blob is None else len(blob)])
+            return
+        at, sizes = places["at"].astype(np.int64), places["length"].astype(np.int64)
+        together = (at[1:] == at[:-1] + sizes[:-1]) & (at[1:] >> OFFSET_BITS == at[:-1] >> OFFSET_BITS)
+        bounds = [0, *(np.flatnonzero(~together) + 1).tolist(), len(hashes)]
+        firsts, lengths = at[bounds[:-1]].tolist(), sizes.tolist()
+        for start, stop, first in zip(bounds[:-1], bounds[1:], firsts, strict=True):
+            run = lengths[start:stop]
+            yield Run(start, stop, self._slice(hashes[start].tobytes(), (first, sum(run))), run)
+
+    def _places_of(self, hashes: Hashes) -> np.ndarray[Any, Any] | None:
+        """The rows of the index for hashes, in their order; None where one is missing or damaged."""
+        order = np.argsort(hashes.reshape(-1).view(f"S{HASH_BYTES}"))
+        with self._txn.cursor(self._shared.databases[INDEX]) as cursor:
+            found = b"".join([value for _, value in cursor.getmulti(split_hashes(hashes[order]))])
+        if len(found) != len(hashes) * PLACES.itemsize:
+            return None
+        places = np.empty(len(hashes), PLACES)
+        places[order] = np.frombuffer(found, PLACES)
+        return places
 
     def sizes(self, hashes: Sequence[bytes]) -> list[int | None]:
         places = self._places(hashes)
@@ -326,9 +379,6 @@ class LmdbView:
 
     def _places(self, hashes: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         index = self._shared.databases[INDEX]
-        if len(hashes) == 1:
-            value = self._txn.get(hashes[0], db=index)
-            return {} if value is None else {hashes[0]: self._place(hashes[0], value)}
         with self._txn.cursor(index) as cursor:
             found = cursor.getmulti(sorted(hashes))
             return {bytes(key): self._place(key, value) for key, value in found}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from cas.errors import CorruptedError
+from cas.hashing import split_hashes
 from cas.store.contract import Store
-from cas.store.gate import BlobWriter, split_hashes
+from cas.store.gate import BlobWriter
 from cas.tree.node import Node, Nodes, save_node
 from cas.tree.read import StreamRef
+from cas.tree.stream import split_payloads
 from cas.types import Layout
 
 
@@ -47,7 +49,8 @@ class StreamCopier:
         entries = node.entries
         for start in range(0, len(wanted), 64):
             part = wanted[start : start + 64]
-            self._writer.add_chunks(self._source.gate.read_chunks(entries.hashes[part], entries.sizes[part]), layout)
+            flat = self._source.gate.read_chunks(entries.hashes[part], entries.sizes[part])
+            self._writer.add_chunks(split_payloads(flat, entries.sizes[part]), layout)
 
     def _missing(self, keys: list[bytes]) -> set[bytes]:
         with self._target.read() as view:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cas.chunking.cut import comes_in_pieces
 from cas.errors import CorruptedError
-from cas.store.gate import split_hashes
+from cas.hashing import split_hashes
 from cas.tree.node import Entries, Node, Nodes
 from cas.tree.read import StreamRef, TreeReader
 from cas.types import Layout

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec.rows import Ints, Rows
-from cas.store.gate import Hashes
+from cas.hashing import Hashes
 from cas.tree.alignment import Alignment, ascending, numbers_of
 from cas.tree.node import Entries, Nodes
 from cas.tree.stream import StreamReader

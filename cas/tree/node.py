@@ -13,9 +13,9 @@ import numpy as np
 
 from cas.codec.rows import Ints
 from cas.errors import CorruptedError
-from cas.hashing import HASH_BYTES, Kind
+from cas.hashing import HASH_BYTES, Hashes, Kind
 from cas.store.forks import renewed_in_children
-from cas.store.gate import BlobWriter, Gate, Hashes
+from cas.store.gate import BlobWriter, Gate
 
 MAX_CHILDREN: Final = 256
 MAX_LEVEL: Final = 32
@@ -62,31 +62,30 @@ class Entries:
         """Returns the children ``start`` to ``stop``."""
         return Entries(self.hashes[start:stop], self.rows[start:stop], self.sizes[start:stop])
 
+    def take(self, numbers: Ints) -> Entries:
+        """Returns the children of these numbers."""
+        return Entries(self.hashes[numbers], self.rows[numbers], self.sizes[numbers])
+
     def extents(self) -> Ints:
         """Returns where each child ends, in rows plus bytes: a coordinate that every child advances."""
         return np.cumsum(self.rows + self.sizes)
 
 
 class Node:
-    """A decoded node; ``extents`` and ``row_ends`` are running sums over its children."""
+    """A decoded node; ``extents`` and ``row_ends`` are running sums over its children.
 
-    __slots__ = ("entries", "extents", "level", "row_ends")
+    ``rows``, and ``extent`` as rows plus payload bytes, are those of all of them.
+    """
+
+    __slots__ = ("entries", "extent", "extents", "level", "row_ends", "rows")
 
     def __init__(self, level: int, entries: Entries) -> None:
         self.level = level
         self.entries = entries
         self.extents = entries.extents()
         self.row_ends: Ints = np.cumsum(entries.rows)
-
-    @property
-    def rows(self) -> int:
-        """The rows below the node."""
-        return int(self.row_ends[-1])
-
-    @property
-    def extent(self) -> int:
-        """Rows plus payload bytes below the node."""
-        return int(self.extents[-1])
+        self.rows = int(self.row_ends[-1])
+        self.extent = int(self.extents[-1])
 
 
 def encode_node(level: int, entries: Entries) -> bytes:
@@ -152,13 +151,13 @@ class Nodes:
 
     def child(self, node: Node, index: int) -> Node:
         """Returns a child of an inner node, after checking that it is what its parent declares."""
-        return self.load_declared(node.level - 1, node.entries.slice(index, index + 1))
+        return self.load_declared(node.level - 1, node.entries, index)
 
-    def load_declared(self, level: int, entry: Entries) -> Node:
-        """Returns the node of a level that one entry names, after checking that it is what the entry declares."""
-        hash_ = entry.hashes.tobytes()
+    def load_declared(self, level: int, entries: Entries, index: int = 0) -> Node:
+        """Returns the node of a level that an entry names, after checking that it is what the entry declares."""
+        hash_ = entries.hashes[index].tobytes()
         node = self.load(hash_)
-        rows, size = int(entry.rows[0]), int(entry.sizes[0])
+        rows, size = entries.rows[index], entries.sizes[index]
         if node.level != level or node.rows != rows or node.extent != rows + size:
             raise CorruptedError(f"node {hash_.hex()} is not what its parent declares", blob=hash_.hex())
         return node

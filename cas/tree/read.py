@@ -6,9 +6,11 @@ bytes alone (empty rows have none), it grows with every chunk, so it names every
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +48,8 @@ class StreamRef:
         raise CorruptedError(f"{what} holds an invalid stream reference", blob=what)
 
 
+_FEW_VISITS = 16
+_FEW_CHILDREN = 8
 EMPTY_STREAM = StreamRef(None, 0, 0)
 
 
@@ -53,8 +57,7 @@ def _unfinished(row: int) -> CorruptedError:
     return CorruptedError(f"row {row} begins with pieces that no last piece completes")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A whole chunk, or all pieces of a large row: extents and rows, half open."""
 
     extent_start: int
@@ -63,8 +66,7 @@ class Span:
     row_stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A node in its tree: where it begins, and whether it is the last of its level."""
 
     node: Node
@@ -89,6 +91,8 @@ class TreeReader:
         self.ref = ref
         self._pieces = pieces
         self._root: Node | None = None
+        self._chunks: Place | None = None
+        self._visits = 0
 
     def root(self) -> Node:
         """Returns the root node; the tree must have rows."""
@@ -110,7 +114,7 @@ class TreeReader:
         """Returns the node of a level in which the extent lies (``start <= extent < stop``)."""
         place = Place(self.root(), 0, 0, True)
         while place.node.level > level:
-            index = int(np.searchsorted(place.node.extents, extent - place.extent_start, "right"))
+            index = int(place.node.extents.searchsorted(extent - place.extent_start, "right"))
             place = self._descend(place, index)
         return place
 
@@ -124,18 +128,48 @@ class TreeReader:
         )
 
     def leaf_of_row(self, row: int) -> Place:
-        """Returns the leaf with the chunk that completes a row."""
-        place = Place(self.root(), 0, 0, True)
+        """Returns the leaf with the chunk that completes a row; or a node of all chunks, where that was made."""
+        place = self._all_chunks() or Place(self.root(), 0, 0, True)
         while place.node.level > 0:
-            index = int(np.searchsorted(place.node.row_ends, row - place.row_start, "right"))
+            index = int(place.node.row_ends.searchsorted(row - place.row_start, "right"))
             place = self._descend(place, index)
         return place
+
+    def _all_chunks(self) -> Place | None:
+        """All chunks in one node, as if they were one leaf: made where more leaves were asked for than there are.
+
+        Then a look-up costs one search, and many together cost little more. Of large trees, from some 300,000 chunks
+        on, none is made, for the sake of memory.
+        """
+        if self._chunks is None and self.level > 0:
+            self._visits += 1
+            if self._visits >= _FEW_VISITS:
+                self._chunks = self._collect_chunks()
+        return self._chunks
+
+    def _collect_chunks(self) -> Place | None:
+        try:
+            if self._visits <= self._count_leaves():
+                return None
+            parts = list(self._leaves(lambda extent: self.node_at(0, extent), 0, self.ref.extent))
+        except CorruptedError:
+            self._visits = -sys.maxsize  # leaf by leaf, what lies beside the damage can be read
+            return None
+        return Place(Node(0, Entries.concat(parts)), 0, 0, True)
+
+    def _count_leaves(self) -> float:
+        root = self.root()
+        if root.level == 1:
+            return len(root.entries)
+        if root.level > 2 or len(root.entries) > _FEW_CHILDREN:
+            return math.inf
+        return sum(len(self.nodes.child(root, index).entries) for index in range(len(root.entries)))
 
     def span_of_row(self, row: int) -> Span:
         """Returns the chunk that holds a row, or the pieces of the row."""
         leaf = self.leaf_of_row(row)
         node = leaf.node
-        index = int(np.searchsorted(node.row_ends, row - leaf.row_start, "right"))
+        index = int(node.row_ends.searchsorted(row - leaf.row_start, "right"))
         row_start = leaf.row_start + (int(node.row_ends[index - 1]) if index else 0)
         row_stop = leaf.row_start + int(node.row_ends[index])
         extent_start = leaf.extent_start + (int(node.extents[index - 1]) if index else 0)
@@ -150,23 +184,37 @@ class TreeReader:
             raise _unfinished(row_stop)
         return Span(extent_start, extent_stop, row_start, row_stop)
 
+    def chunk_of_row(self, row: int) -> tuple[Entries, int] | None:
+        """Returns the one chunk that holds a row, and the row's number in it; None where it may be in pieces."""
+        leaf = self.leaf_of_row(row)
+        node = leaf.node
+        within = row - leaf.row_start
+        index = int(node.row_ends.searchsorted(within, "right"))
+        if self._pieces and (index == 0 or node.entries.rows[index - 1] == 0):
+            return None
+        return node.entries.slice(index, index + 1), within - (int(node.row_ends[index - 1]) if index else 0)
+
     def _end_of_row(self, row: int) -> int:
         """The extent at which the chunk that completes a row ends."""
         if row < 0:
             return 0
         leaf = self.leaf_of_row(row)
-        index = int(np.searchsorted(leaf.node.row_ends, row - leaf.row_start, "right"))
+        index = int(leaf.node.row_ends.searchsorted(row - leaf.row_start, "right"))
         return leaf.extent_start + int(leaf.node.extents[index])
 
     def leaves(self, extent_start: int = 0, extent_stop: int | None = None) -> Iterator[Entries]:
         """Yields the chunks between two boundaries, leaf by leaf."""
-        position = extent_start
-        stop = self.ref.extent if extent_stop is None else extent_stop
+
+        def leaf_at(extent: int) -> Place:
+            return self._all_chunks() or self.node_at(0, extent)
+
+        return self._leaves(leaf_at, extent_start, self.ref.extent if extent_stop is None else extent_stop)
+
+    def _leaves(self, leaf_at: Callable[[int], Place], position: int, stop: int) -> Iterator[Entries]:
         while position < stop:
-            leaf = self.node_at(0, position)
-            extents = leaf.node.extents + leaf.extent_start
-            first = int(np.searchsorted(extents, position, "right"))
-            last = int(np.searchsorted(extents, stop, "right"))
+            leaf = leaf_at(position)
+            first = int(leaf.node.extents.searchsorted(position - leaf.extent_start, "right"))
+            last = int(leaf.node.extents.searchsorted(stop - leaf.extent_start, "right"))
             yield leaf.node.entries.slice(first, last)
             position = leaf.extent_stop
 
@@ -187,12 +235,13 @@ class TreeReader:
         while done < len(rows):
             leaf = self.leaf_of_row(int(rows[done]))
             entries, row_ends = leaf.node.entries, leaf.node.row_ends
-            upto = int(np.searchsorted(rows, leaf.row_start + leaf.node.rows, "left"))
-            index = np.searchsorted(row_ends, rows[done:upto] - leaf.row_start, "right")
-            unique, inverse = np.unique(index, return_inverse=True)
+            upto = int(rows.searchsorted(leaf.row_start + leaf.node.rows, "left"))
+            index = row_ends.searchsorted(rows[done:upto] - leaf.row_start, "right")
+            first = np.concatenate(([True], index[1:] != index[:-1]))  # they ascend
+            unique, inverse = index[first], np.cumsum(first) - 1
             if self._after_pieces(leaf, unique):
                 return None
-            chosen.append(Entries(entries.hashes[unique], entries.rows[unique], entries.sizes[unique]))
+            chosen.append(entries.take(unique))
             starts.append(row_ends[unique] - entries.rows[unique] + leaf.row_start)
             owners.append(inverse + count)
             count += len(unique)

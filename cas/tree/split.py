@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from cas.store.gate import Hashes
+from cas.hashing import Hashes
 from cas.tree.node import MAX_CHILDREN
 
 MIN_CHILDREN: Final = 16

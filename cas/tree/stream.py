@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, comes_in_pieces, find_cuts, stands_alone
-from cas.codec.rows import Ints, Rows, frame_group, unframe_group
+from cas.codec.rows import Flat, Ints, Rows, frame_group, unframe_group
 from cas.errors import CorruptedError
-from cas.hashing import Bytes, Kind, hash_blob
-from cas.store.gate import BlobWriter, split_hashes
+from cas.hashing import Bytes, Kind, hash_blob, split_hashes
+from cas.store.gate import BlobWriter
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
 from cas.tree.read import EMPTY_STREAM, Span, StreamRef, TreeReader
@@ -36,6 +36,8 @@ class KeepRows:
 
 RowsPart = KeepRows | Rows
 _UNCUT_BYTES: Final = 1 << 20
+_DENSE: Final = 4
+"""Of chunks with more rows than this for each that is wanted, the others are probably wanted soon."""
 
 
 class StreamReader:
@@ -50,32 +52,70 @@ class StreamReader:
         """Returns the rows ``start`` to ``stop``. Cost: their chunks, and the tree's height in nodes."""
         if start >= stop:
             return Rows.empty(self.layout.row_bytes)
+        if stop - start == 1:
+            found = self.tree.chunk_of_row(start)
+            if found is not None:
+                return self._read_one(*found)
         first = self.tree.span_of_row(start)
         last = first if stop <= first.row_stop else self.tree.span_of_row(stop - 1)
-        rows = self._decode(self.tree.entries(first.extent_start, last.extent_stop))
-        return rows.slice(start - first.row_start, stop - first.row_start)
+        entries = self.tree.entries(first.extent_start, last.extent_stop)
+        few = (last.row_stop - first.row_start) > _DENSE * (stop - start)
+        if few:
+            return self._decode(entries, self._kept(entries)).slice(start - first.row_start, stop - first.row_start)
+        return _owned(self._decode(entries).slice(start - first.row_start, stop - first.row_start))
+
+    def _read_one(self, chunk: Entries, within: int) -> Rows:
+        """One row of a chunk, which is kept for the next row unless that is all."""
+        count, size = int(chunk.rows[0]), self.layout.row_bytes
+        if count == 1:
+            return _owned(self._decode(chunk))
+        payload = self.tree.nodes.gate.read_chunk(chunk.hashes.tobytes(), int(chunk.sizes[0]))
+        if size is None or len(payload) != count * size:
+            return unframe_group(payload, count, size).slice(within, within + 1)
+        return Rows.fixed(np.frombuffer(payload, np.uint8, size, within * size), 1, size)
 
     def take(self, rows: Ints) -> Rows:
         """Returns the rows at the given numbers, in that order. Each chunk is read once."""
         if not len(rows):
             return Rows.empty(self.layout.row_bytes)
-        if (np.diff(rows) > 0).all():
-            return self._take_ascending(rows)
-        order, inverse = np.unique(rows, return_inverse=True)
-        return self._take_ascending(order).take(inverse)
+        if (rows[1:] > rows[:-1]).all():
+            return self._take_ascending(rows, np.arange(len(rows)))
+        return self._take_ascending(*np.unique(rows, return_inverse=True))
 
-    def _take_ascending(self, order: Ints) -> Rows:
+    def _take_ascending(self, order: Ints, wanted: Ints) -> Rows:
+        """The rows ``order``, which ascend, in the order of ``wanted``: places in it."""
         located = self.tree.locate(order)
         if located is None:
-            # One of them is in pieces: read that one alone.
-            if len(order) == 1:
-                return self.read(int(order[0]), int(order[0]) + 1)
-            halves = np.array_split(order, 2)
-            return Rows.concat([self._take_ascending(half) for half in halves], self.layout.row_bytes)
+            return self._take_by_halves(order).take(wanted)
         entries, starts, owners = located
-        decoded = self._decode(entries)
-        bases = np.cumsum(entries.rows) - entries.rows
-        return decoded.take(order - starts[owners] + bases[owners])
+        count = int(entries.rows.sum())
+        if count == len(entries):
+            return _owned(self._decode(entries.take(wanted)))
+        within, owners = (order - starts[owners])[wanted], owners[wanted]
+        if count > _DENSE * len(order):
+            return self._pick(entries, owners.tolist(), within.tolist())
+        return self._decode(entries).take(within + (np.cumsum(entries.rows) - entries.rows)[owners])
+
+    def _take_by_halves(self, order: Ints) -> Rows:
+        """Rows of which some are in pieces: these are read one by one."""
+        if len(order) == 1:
+            return self.read(int(order[0]), int(order[0]) + 1)
+        halves = [self._take_ascending(half, np.arange(len(half))) for half in np.array_split(order, 2)]
+        return Rows.concat(halves, self.layout.row_bytes)
+
+    def _pick(self, entries: Entries, owners: list[int], within: list[int]) -> Rows:
+        """A few rows of each of some chunks, which are kept for the next few: the rows ``within`` their owners."""
+        payloads = self._kept(entries)
+        size = self.layout.row_bytes
+        if size is not None:
+            found = [payloads[owner][at * size : (at + 1) * size] for owner, at in zip(owners, within, strict=True)]
+            return Rows.fixed(np.frombuffer(b"".join(found), np.uint8), len(found), size)
+        groups = [unframe_group(*group, None) for group in zip(payloads, entries.rows.tolist(), strict=True)]
+        return Rows.from_list([groups[owner].row(at) for owner, at in zip(owners, within, strict=True)])
+
+    def _kept(self, entries: Entries) -> list[Bytes]:
+        read, keys = self.tree.nodes.gate.read_chunk, split_hashes(entries.hashes)
+        return [read(key, size) for key, size in zip(keys, entries.sizes.tolist(), strict=True)]
 
     def row_keys(self, start: int, stop: int) -> Iterator[bytes]:
         """Yields for each of rows that are chunks by themselves a key: equal rows have equal keys.
@@ -108,33 +148,45 @@ class StreamReader:
                 done, ended = done + len(ends), int(ends[-1])
         return lengths
 
-    def pieces(self, row: int, batch: int = 64) -> Iterator[bytes]:
+    def pieces(self, row: int, batch: int = 64) -> Iterator[memoryview]:
         """Yields the bytes of a row that is a chunk by itself, or of its pieces, holding ``batch`` of them at a
         time."""
         span = self.tree.span_of_row(row)
         for entries in self.tree.leaves(span.extent_start, span.extent_stop):
             for at in range(0, len(entries), batch):
                 part = entries.slice(at, at + batch)
-                yield from self.tree.nodes.gate.read_chunks(part.hashes, part.sizes)
+                yield from split_payloads(self.tree.nodes.gate.read_chunks(part.hashes, part.sizes), part.sizes)
 
     def chunks(self) -> Iterator[Entries]:
         """Yields the chunks of the stream in order, some at a time."""
         return self.tree.leaves()
 
-    def _decode(self, entries: Entries) -> Rows:
-        payloads = self.tree.nodes.gate.read_chunks(entries.hashes, entries.sizes)
-        row_bytes = self.layout.row_bytes
-        if row_bytes is not None:
-            flat = payloads[0] if len(payloads) == 1 else b"".join(payloads)
-            return unframe_group(flat, int(entries.rows.sum()), row_bytes)
-        return _decode_varying(payloads, entries.rows)
+    def _decode(self, entries: Entries, payloads: list[Bytes] | None = None) -> Rows:
+        """The rows of chunks, whose payloads are read unless they are given."""
+        if payloads is None:
+            flat = self.tree.nodes.gate.read_chunks(entries.hashes, entries.sizes)
+        else:
+            flat = np.frombuffer(payloads[0] if len(payloads) == 1 else b"".join(payloads), np.uint8)
+        if self.layout.row_bytes is not None:
+            return unframe_group(flat.data, int(entries.rows.sum()), self.layout.row_bytes)
+        if (entries.rows == 1).all():
+            return Rows.varying(flat, np.cumsum(entries.sizes))
+        return _decode_varying(split_payloads(flat, entries.sizes), entries.rows)
 
 
-def _decode_varying(payloads: list[bytes], counts: Ints) -> Rows:
-    if (counts == 1).all():
-        return Rows.from_list(payloads)
+def _owned(rows: Rows) -> Rows:
+    return Rows(rows.flat, rows.count, rows.row_bytes, rows.ends, own=True)
+
+
+def split_payloads(flat: Flat, sizes: Ints) -> list[memoryview]:
+    """Returns the payloads, of the given sizes, that lie one after the other."""
+    ends = np.cumsum(sizes)
+    return [flat.data[begin:end] for begin, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True)]
+
+
+def _decode_varying(payloads: list[memoryview], counts: Ints) -> Rows:
     groups: list[Rows] = []
-    alone: list[bytes] = []
+    alone: list[memoryview] = []
     lengths: list[int] = []
     open_row = 0
 

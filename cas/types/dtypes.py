@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -42,6 +43,7 @@ ML_DTYPES: Final[Mapping[str, int]] = {
 DTYPES: Final = [*NUMPY_DTYPES, *ML_DTYPES]
 
 
+@cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """Returns the little-endian NumPy dtype for a dtype name of the format.
 
@@ -54,6 +56,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return native_dtype(name).newbyteorder("<")
 
 
+@cache
 def native_dtype(name: str) -> np.dtype[Any]:
     """Returns the NumPy dtype for a dtype name of the format, in the byte order of the machine."""
     if name in ML_DTYPES:

@@ -467,3 +467,22 @@ class RowsMachine(RuleBasedStateMachine):
 
 TestRowsMachine = RowsMachine.TestCase
 TestRowsMachine.settings = settings(max_examples=60, stateful_step_count=20)
+
+
+@pytest.mark.parametrize("row_shape", [(), (3,), (40, 40, 3)])
+def test_values_are_the_callers_own(tmp_path: Path, row_shape: tuple[int, ...]) -> None:
+    """They may be changed, and nobody else sees that: chunks may lie in a cache, and staged rows in the draft."""
+    rows = np.random.default_rng(0).integers(0, 100, (3000, *row_shape), np.uint8)
+    with cas.create(tmp_path / "ds", {"x": cas.types.Array("uint8", row_shape) if row_shape else "uint8"}) as ds:
+        for number in range(2):
+            ds.append({"x": rows})
+            if not number:
+                ds.commit()
+            rows = ds["x"][:]
+            for index in (0, 2999, slice(10, 12), slice(0, 3000), [5, 3, 5], [2, 4], list(range(0, 3000, 7)), -1):
+                found = ds["x"][index]
+                if isinstance(found, np.ndarray):
+                    assert found.flags.writeable
+                    found[...] = 255
+                assert np.array_equal(ds["x"][index], rows[index])
+            assert np.array_equal(ds["x"][:], rows)

@@ -1,10 +1,12 @@
 """What every store promises, for each store; the memory store is the reference."""
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -57,6 +59,44 @@ def get(store: Store, table: str, key: bytes) -> bytes | None:
 
 
 ABSENT = hash_chunk(b"absent")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.binary(max_size=300) | st.just(b"x" * 200_000), max_size=12),
+    st.lists(st.integers(0, 11), max_size=20),
+    st.booleans(),
+)
+def test_runs_are_the_blobs_asked_for(sizes: list[bytes], asked: list[int], absent: bool) -> None:
+    """In any order, some twice, put in two transactions."""
+    with tempfile.TemporaryDirectory() as place:
+        for store in (MemoryStore(), create_files(Path(place) / "s", lambda txn: None)):
+            half = len(sizes) // 2
+            hashes = put_blobs(store, sizes[:half]) + put_blobs(store, sizes[half:])
+            wanted = [hashes[number] for number in asked if number < len(hashes)] + [ABSENT] * absent
+            blobs = dict(zip(hashes, sizes, strict=True))
+            found: list[bytes | None] = []
+            with store.read() as view:
+                for run in view.runs(np.frombuffer(b"".join(wanted), np.uint8).reshape(-1, 32)):
+                    assert run.start == len(found)
+                    assert run.stop - run.start == len(run.lengths)
+                    if run.data is None:
+                        found.append(None)
+                        continue
+                    ends = np.cumsum(run.lengths).tolist()
+                    found += [bytes(run.data[end - size : end]) for end, size in zip(ends, run.lengths, strict=True)]
+                    assert len(run.data) == ends[-1]
+            assert found == [blobs.get(hash_) for hash_ in wanted]
+            store.close()
+
+
+def test_blobs_that_lie_together_are_one_run(tmp_path: Path) -> None:
+    store = create_files(tmp_path / "s", lambda txn: None)
+    hashes = put_blobs(store, [b"%d" % number * 1000 for number in range(300)])
+    with store.read() as view:
+        runs = list(view.runs(np.frombuffer(b"".join(hashes[10:200]), np.uint8).reshape(-1, 32)))
+    store.close()
+    assert len(runs) <= 3
 
 
 def test_absent_is_an_answer(store: Store) -> None:

@@ -19,7 +19,7 @@ from cas.codec.rows import Ints
 from cas.codec.values import decode_values
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import ConflictError, InvalidInputError
-from cas.hashing import hash_chunk
+from cas.hashing import Bytes, hash_chunk
 from cas.integrations.folder.confined import ConfinedFolder, UnsafePathError, split_path
 from cas.integrations.folder.importing import IMAGE, PATH, Report
 from cas.integrations.folder.manifest import UNKNOWN, Manifest, WrittenFile
@@ -255,12 +255,12 @@ class _Checkout:
                 done += len(batch)
                 self._report(done, len(rows), self._result.written_bytes, total)
 
-    def _contents(self, batch: Ints, sizes: Ints) -> Iterable[Iterable[bytes]]:
+    def _contents(self, batch: Ints, sizes: Ints) -> Iterable[Iterable[Bytes]]:
         if len(batch) == 1 and sizes[batch[0]] > _LARGE_BYTES:
             return [self._images.pieces(int(batch[0]))]
         return [[row.tobytes()] for row in self._images.take(batch)]
 
-    def _write_one(self, path: str, content: Iterable[bytes]) -> os.stat_result | OSError:
+    def _write_one(self, path: str, content: Iterable[Bytes]) -> os.stat_result | OSError:
         try:
             return self._folder.write(path, content)
         except OSError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cas.errors import InvalidInputError
+from cas.hashing import Bytes
 from cas.integrations.folder.scan import OWN_PREFIX
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -95,7 +96,7 @@ class ConfinedFolder:
             while block := file.read(block_bytes):
                 yield block
 
-    def write(self, path: str, blocks: Iterable[bytes]) -> os.stat_result:
+    def write(self, path: str, blocks: Iterable[Bytes]) -> os.stat_result:
         """Writes a file whole or not at all, in place of a file or link of that name; makes directories on the way."""
         parts, name = split_path(path)
         temporary = _TEMPORARY + secrets.token_hex(8)

@@ -1,0 +1,52 @@
+"""What is remembered of chunks: which were checked, and the last payloads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cas.hashing import Hashes, hash_chunk
+from cas.store import checked
+from cas.store.checked import Checked, ChunkCache
+
+
+def hashes(*numbers: int) -> Hashes:
+    joined = b"".join(hash_chunk(b"%d" % number) for number in numbers)
+    return np.frombuffer(joined, np.uint8).reshape(-1, 32)
+
+
+def test_what_was_added_is_not_lacked() -> None:
+    found = Checked()
+    assert found.lacks(hashes(*range(100))).all()
+    found.add(hashes(3, 5))
+    assert np.flatnonzero(found.lacks(hashes(*range(100)))).tolist() == [n for n in range(100) if n not in (3, 5)]
+    assert [found.lacks_one(hashes(number).tobytes()) for number in (3, 4, 5)] == [False, True, False]
+
+
+def test_a_hash_of_zeros_is_lacked_at_first() -> None:
+    assert Checked().lacks(np.zeros((1, 32), np.uint8)).all()
+    assert Checked().lacks_one(bytes(32))
+
+
+def test_a_newer_mark_takes_the_place_of_an_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked, "_SLOTS", 4)
+    found = Checked()
+    many = hashes(*range(100))
+    for one in many:
+        found.add(one[None])
+        assert not found.lacks(one[None]).any()
+    assert (~found.lacks(many)).sum() <= 4
+
+
+def test_the_cache_is_bounded_and_keeps_what_was_asked_for_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked, "CACHE_BYTES", 100)
+    cache = ChunkCache()
+    for name in (b"a", b"b", b"c"):
+        cache.put(name, name * 30)
+    assert cache.get(b"a") == b"a" * 30
+    cache.put(b"d", b"d" * 30)
+    assert [cache.get(name) is not None for name in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
+    cache.put(b"a", b"a" * 30)
+    assert cache._size_bytes == 90, "it is counted once"
+    cache.put(b"large", bytes(101))
+    assert cache._size_bytes <= 100
