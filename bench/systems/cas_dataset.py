@@ -39,8 +39,8 @@ class Cas(System):
         self._ds = None
 
     def ingest(self, batches: Iterable[Batch], *, plain: bool = False) -> None:
-        """Appends batch by batch. There is no switch for compression: ``plain`` makes no difference."""
-        self._ds = cas.create(self.place, schema={name: _type(column) for name, column in self.columns.items()})
+        schema = {name: _type(column) for name, column in self.columns.items()}
+        self._ds = cas.create(self.place, schema=schema, compress=not plain)
         for batch in batches:
             self._ds.append(batch)
         self._ds.commit("ingested")

@@ -11,10 +11,10 @@ from workloads.ingest import IMAGE_COUNT, warm
 from workloads.workload import IMAGES, Measure, Target, Workload
 
 
-def prepare(case: Case, system: Verbs) -> None:
+def prepare(case: Case, system: Verbs, *, plain: bool = False) -> None:
     """The table of the ingest."""
     count = case.count(IMAGE_COUNT, 100)
-    system.ingest(in_batches({"image": images(case, count), "label": image_labels(count)}))
+    system.ingest(in_batches({"image": images(case, count), "label": image_labels(count)}), plain=plain)
 
 
 def update(case: Case, system: Verbs) -> None:

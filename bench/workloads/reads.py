@@ -15,6 +15,11 @@ ROWS = 10_000
 BATCH_ROWS = 256
 
 
+def prepare_plain(case: Case, system: Verbs) -> None:
+    """The table of the ingest, not compressed."""
+    prepare(case, system, plain=True)
+
+
 def first_row(case: Case, system: Verbs) -> None:
     """From nothing to the first row; the system is imported."""
     found: list[object] = []
@@ -69,7 +74,7 @@ FIRST_ROW = Workload(
     (Measure("open and first row", "ms", Target(2.0), Target(1.0), "npy"),),
     first_row,
     IMAGES,
-    prepare,
+    prepare_plain,
     keeps=True,
     repeats=3,
 )
@@ -83,7 +88,7 @@ RANDOM_ROWS = Workload(
     ),
     random_rows,
     IMAGES,
-    prepare,
+    prepare_plain,
     keeps=True,
 )
 
@@ -97,6 +102,6 @@ SCAN = Workload(
     ),
     scan,
     IMAGES,
-    prepare,
+    prepare_plain,
     keeps=True,
 )

@@ -56,7 +56,7 @@ class Draft:
         self._branch = branch
         self._branch_id = branch_id
         self.base = base
-        self._writer = BlobWriter(repository.store)
+        self._writer = BlobWriter(repository.store, compress=repository.compress, background=True)
         self._nodes = Nodes(repository.gate.over(self._writer.held))
         self.state = State(self._nodes, repository.tree(repository.version(base).tree))
         self._base_rows = self.state.rows
@@ -278,7 +278,7 @@ class Draft:
         tree = self._writer.add_record(Kind.TREE, encode_tree(self.state.settle(self._writer)))
         row_map = write_payload(self.row_map().encode(), self._nodes, self._writer)
         defaults = write_payload(encode_defaults(self.defaults()), self._nodes, self._writer)
-        blobs = list(self._writer.held.items())
+        blobs = list(self._writer.rest().items())
 
         def change(txn: Transaction) -> int:
             check_dataset(txn, self._dataset)

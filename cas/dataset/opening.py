@@ -11,7 +11,7 @@ from cas.dataset.future import Future
 from cas.dataset.history import Version, find_version
 from cas.dataset.moves import default_author
 from cas.dataset.read_only import ReadOnlyDataset
-from cas.errors import CasError, DatasetExistsError, InvalidInputError, InvalidTypeError, NotFoundError
+from cas.errors import CasError, DatasetExistsError, InvalidInputError, InvalidTypeError, NotFoundError, shown
 from cas.history.refs import BRANCH, MAIN, check_column_name
 from cas.remote.copying import Report, copy_dataset
 from cas.repo.commit import create_dataset
@@ -38,18 +38,20 @@ def init(url: Url) -> None:
     init_store(url).store.close()
 
 
-def create(url: Url, schema: Mapping[str, Any] | None = None) -> Dataset:
+def create(url: Url, schema: Mapping[str, Any] | None = None, *, compress: bool = True) -> Dataset:
     """Creates a dataset with its first, empty version and opens it on ``main``.
 
     Below a store made by :func:`init` it becomes one of that store's; elsewhere a store is made for it alone. With
-    ``schema``, a dict of column names and types, the columns are added and committed too. Raises
-    :class:`~cas.errors.ExistsError` where a dataset or something else is there.
+    ``schema``, a dict of column names and types, the columns are added and committed too. For ``compress`` see
+    :func:`open`. Raises :class:`~cas.errors.ExistsError` where a dataset or something else is there.
     """
+    _check_compress(compress)
     if schema is not None and not isinstance(schema, Mapping):
         raise InvalidTypeError(f"schema {schema!r} is not valid; expected a dict of column names and types")
     types = {check_column_name(name): as_type(dtype) for name, dtype in (schema or {}).items()}
     with place_for_dataset(url) as (repository, name):
         _check_free(repository, name, url)
+        repository.compress = compress
         id_ = create_dataset(repository, name, default_author())
         dataset = Dataset(repository, id_, name, MAIN)
         with _removed_on_failure(dataset):
@@ -74,15 +76,19 @@ def _removed_on_failure(dataset: Dataset) -> Iterator[None]:
         raise
 
 
-def open(url: Url, branch: str = MAIN) -> Dataset:  # noqa: A001
+def open(url: Url, branch: str = MAIN, *, compress: bool = True) -> Dataset:  # noqa: A001
     """Opens a dataset for writing on a branch, which may also stand in the url: ``lake/cats@fixes``.
+
+    New chunks are compressed where that saves an eighth. With ``compress=False`` this handle does not try, which writes
+    and reads faster and takes more space; versions and their hashes are the same either way.
 
     Raises :class:`~cas.errors.NotFoundError` where there is no store, dataset or branch. Tags and versions open with
     :func:`open_read_only`.
     """
     if not isinstance(branch, str):
         raise InvalidTypeError(f"branch {branch!r} is not text; expected the name of a branch")
-    repository, location = open_repository(url)
+    _check_compress(compress)
+    repository, location = open_repository(url, compress=compress)
     dataset = repository.dataset_id(location.name)
     if location.revision is not None:
         _check_agrees(url, branch if branch != MAIN else location.revision, location.revision)
@@ -90,9 +96,14 @@ def open(url: Url, branch: str = MAIN) -> Dataset:  # noqa: A001
     return Dataset(repository, dataset, location.name, branch)
 
 
-def open_async(url: Url, branch: str = MAIN) -> Future[Dataset]:
+def _check_compress(compress: object) -> None:
+    if not isinstance(compress, bool):
+        raise InvalidTypeError(f"compress={shown(compress)} is not valid; expected True or False")
+
+
+def open_async(url: Url, branch: str = MAIN, *, compress: bool = True) -> Future[Dataset]:
     """Opens a dataset as :func:`open` does, in a thread of its own."""
-    return Future(lambda: open(url, branch))
+    return Future(lambda: open(url, branch, compress=compress))
 
 
 def open_read_only(url: Url, version: str | Version | None = None) -> ReadOnlyDataset:

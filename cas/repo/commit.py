@@ -111,7 +111,7 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
 
     Raises :class:`~cas.errors.ConflictError` where the branch is no longer at ``base``; nothing is written then.
     """
-    blobs = dict(writer.held)
+    blobs = writer.rest()
     made = time.time_ns() // 1000
     nodes = Nodes(repository.gate.over(writer.held))
 

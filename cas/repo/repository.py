@@ -59,11 +59,15 @@ class DatasetRecord:
 
 
 class Repository:
-    """A store with caches of what never changes: nodes, trees and versions."""
+    """A store with caches of what never changes: nodes, trees and versions.
 
-    def __init__(self, store: Store, path: Path) -> None:
+    ``compress`` says whether rows that are staged through it are tried to be compressed.
+    """
+
+    def __init__(self, store: Store, path: Path, compress: bool = True) -> None:
         self.store = store
         self.path = path
+        self.compress = compress
         self.gate = Gate(store)
         self.nodes = Nodes(self.gate)
         self.version = lru_cache(1024)(self._load_version)
@@ -72,7 +76,7 @@ class Repository:
             self.config = read_config(view, str(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Repository, (self.store, self.path)
+        return Repository, (self.store, self.path, self.compress)
 
     def _load_version(self, hash_: bytes) -> VersionRecord:
         return load_version(self.gate, hash_)
@@ -143,12 +147,12 @@ def init_store(url: Url) -> Repository:
     return Repository(create_files(path, lambda txn: write_config(txn, MANY_DATASETS)), path)
 
 
-def open_repository(url: Url, *, read_only: bool = False) -> tuple[Repository, Location]:
+def open_repository(url: Url, *, read_only: bool = False, compress: bool = True) -> tuple[Repository, Location]:
     """Opens the store at or above the path of a url."""
     location = parse_url(url)
     if location.store is None:
         raise StoreNotFoundError(_no_store(location.path), name=str(location.path))
-    return Repository(LmdbStore(location.store, read_only=read_only), location.store), location
+    return Repository(LmdbStore(location.store, read_only=read_only), location.store, compress), location
 
 
 def _no_store(path: Path) -> str:

@@ -18,11 +18,11 @@ from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, split_hashes
 from cas.store.checked import Checked, ChunkCache
-from cas.store.contract import Lease, Run, Store, Transaction, Writable
+from cas.store.contract import Lease, Run, Store, Writable
 from cas.types import Layout
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 MAX_NODE_BYTES: Final = 12_296
 MAX_RECORD_BYTES: Final = 64 << 20
@@ -30,6 +30,8 @@ BATCH_BYTES: Final = 32 << 20
 _SHARED_BYTES: Final = 1 << 20
 _LARGE_BYTES: Final = 8 << 20
 _ITEMS_PER_TASK: Final = 32
+_LARGE_CHUNK_BYTES: Final = 32 << 10
+"""Chunks from this size on are hashed in threads; handing the interpreter over takes longer than hashing others."""
 _TASK_BYTES: Final = 512 << 10
 _GIL_BYTES: Final = 64 << 10
 """From here on NumPy copies, which lets other threads run; below, that takes longer than the copy."""
@@ -230,16 +232,20 @@ def _decode(blob: Bytes, size: int, hash_: bytes, *, exact: bool) -> Bytes:
 
 
 class BlobWriter:
-    """Takes payloads in, and puts those that the store does not have, in large batches.
+    """Takes payloads in, and puts those that the store does not have, in large batches; ``compress`` tries to compress.
 
-    What it holds back, in ``held``, is bounded by about 32 MiB; the caller may put the rest in a transaction of its
-    own. A payload given as a view of somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
+    What it holds back, in ``held``, is bounded by about 32 MiB, and as much again that a thread is putting meanwhile
+    with ``background``; the caller may put the :meth:`rest` in a transaction of its own. A payload given as a view of
+    somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
     """
 
-    def __init__(self, store: Writable) -> None:
+    def __init__(self, store: Writable, *, compress: bool = True, background: bool = False) -> None:
         self._store = store
+        self._compress = compress
+        self._background = background
         self._lease: Lease | None = None
         self._held_bytes = 0
+        self._putting: _Putting | None = None
         self.held: dict[bytes, Bytes] = {}
 
     def add_record(self, kind: Kind, payload: bytes) -> bytes:
@@ -253,7 +259,8 @@ class BlobWriter:
         """Takes chunks of a stream and returns their hashes, of shape (chunks, 32)."""
         hashes: list[bytes] = []
         for batch in _batches(payloads):
-            keys = map_in_pool(hash_chunk, batch)
+            large = sum(map(len, batch)) >= _LARGE_CHUNK_BYTES * len(batch)
+            keys = map_in_pool(hash_chunk, batch, _ITEMS_PER_TASK if large else len(batch))
             hashes += keys
             fresh = {key: payload for key, payload in zip(keys, batch, strict=True) if key not in self.held}
             self._add_missing(fresh, layout)
@@ -269,7 +276,8 @@ class BlobWriter:
         missing = [key for key, size in zip(fresh, sizes, strict=True) if size is None]
 
         def encode(key: bytes) -> Bytes:
-            return compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=layout.compress)
+            compress = layout.compress and self._compress
+            return compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
 
         for key, blob in zip(missing, map_in_pool(encode, missing), strict=True):
             self._hold(key, blob)
@@ -281,6 +289,8 @@ class BlobWriter:
 
     def release(self) -> None:
         """Ends the lease: what was written is referred to by now, or not wanted."""
+        if self._putting is not None and self._putting.pid == os.getpid():
+            self._putting.done.exception()  # waits
         if self._lease is not None:
             self._lease.release()
             self._lease = None
@@ -290,29 +300,77 @@ class BlobWriter:
         self.held[hash_] = blob
         self._held_bytes += len(blob)
         if self._held_bytes >= BATCH_BYTES:
-            self.flush()
+            self._put_behind()
 
     def own(self) -> None:
-        """Copies what is still a view of somebody else's memory."""
+        """Copies what is still a view of somebody else's memory, or puts it."""
+        if self._putting is not None and self._putting.has_views:
+            self._join()
         for hash_, blob in self.held.items():
             if isinstance(blob, memoryview):
                 self.held[hash_] = bytes(blob)
+        if self._held_bytes >= BATCH_BYTES // 2:
+            self._put_behind()
+
+    def rest(self) -> dict[bytes, Bytes]:
+        """Returns what is not put yet, for a transaction of the caller's own; then :meth:`clear` forgets it."""
+        self._join()
+        return dict(self.held)
 
     def flush(self) -> None:
         """Puts what is held back, durably."""
-        if self.held:
-            blobs = list(self.held.items())
-
-            def put(txn: Transaction) -> None:
-                txn.put_blobs(blobs)
-
-            self._store.write(put)
+        blobs = self.rest()
+        if blobs:
+            self._put(blobs)
             self.clear()
+
+    def _put(self, blobs: dict[bytes, Bytes]) -> None:
+        self._store.write(lambda txn: txn.put_blobs(list(blobs.items())))
+
+    def _put_behind(self) -> None:
+        """Puts what is held back in a thread, after what was begun before; the next call, or the rest, waits for it."""
+        blobs = self.rest()
+        if not self._background:
+            return self.flush()
+        try:
+            done = workers().submit(self._put, blobs)
+        except RuntimeError:
+            # The interpreter is about to end, and threads take no more work.
+            return self.flush()
+        self._putting = _Putting(done, blobs, os.getpid())
+        self._held_bytes = 0
+        return None
+
+    def _join(self) -> None:
+        """Waits for what is being put; if that fails, it is held back as before."""
+        putting, self._putting = self._putting, None
+        if putting is None:
+            return
+        self._held_bytes += sum(map(len, putting.blobs.values()))
+        if putting.pid == os.getpid():  # in a forked child nobody is putting it
+            putting.done.result()
+            for hash_ in putting.blobs:
+                self._held_bytes -= len(self.held.pop(hash_))
 
     def clear(self) -> None:
         """Forgets what is held back: it has been put, or is not wanted."""
+        self._putting = None
         self.held.clear()
         self._held_bytes = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Putting:
+    """Blobs that a thread of a process is putting."""
+
+    done: Future[None]
+    blobs: dict[bytes, Bytes]
+    pid: int
+
+    @property
+    def has_views(self) -> bool:
+        """Whether some are memory of somebody else, which must not change meanwhile."""
+        return any(isinstance(blob, memoryview) for blob in self.blobs.values())
 
 
 def _batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:

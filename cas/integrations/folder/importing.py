@@ -385,7 +385,7 @@ class _Import:
 
     def _remember(self, version: bytes, marks: StreamRef) -> None:
         """Keeps the fingerprints that belong to a version, for the next import."""
-        blobs = list(self._draft.writer.held.items())
+        blobs = list(self._draft.writer.rest().items())
         value = cbor.encode({"version": version, "stream": marks.to_record()})
 
         def change(txn: Transaction) -> None:
