@@ -25,6 +25,7 @@ from cas.store.environment import INDEX, SEGMENTS, Environment
 from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
 from cas.store.medium import ALLOWED, network_file_system
+from cas.store.prefetch import ReadAhead
 from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table, seal
 
@@ -358,9 +359,13 @@ class LmdbView:
         together = (at[1:] == at[:-1] + sizes[:-1]) & (at[1:] >> OFFSET_BITS == at[:-1] >> OFFSET_BITS)
         bounds = [0, *(np.flatnonzero(~together) + 1).tolist(), len(hashes)]
         firsts, lengths = at[bounds[:-1]].tolist(), sizes.tolist()
+        ahead = ReadAhead()
         for start, stop, first in zip(bounds[:-1], bounds[1:], firsts, strict=True):
             run = lengths[start:stop]
-            yield Run(start, stop, self._slice(hashes[start].tobytes(), (first, sum(run))), run)
+            data = self._slice(hashes[start].tobytes(), (first, sum(run)))
+            assert data is not None
+            ahead.follow(data)
+            yield Run(start, stop, data, run)
 
     def _places_of(self, hashes: Hashes) -> np.ndarray[Any, Any] | None:
         """The rows of the index for hashes, in their order; None where one is missing or damaged."""
