@@ -57,7 +57,7 @@ class Draft:
         self._branch_id = branch_id
         self.base = base
         self._writer = BlobWriter(repository.store, compress=repository.compress, background=True)
-        self._nodes = Nodes(repository.gate.over(self._writer.held))
+        self._nodes = repository.nodes.over(repository.gate.over(self._writer.held))
         self.state = State(self._nodes, repository.tree(repository.version(base).tree))
         self._base_rows = self.state.rows
         self._row_pieces: Pieces[Inserted] = Pieces(self._base_rows)

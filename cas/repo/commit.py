@@ -113,7 +113,7 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
     """
     blobs = writer.rest()
     made = time.time_ns() // 1000
-    nodes = Nodes(repository.gate.over(writer.held))
+    nodes = repository.nodes.over(repository.gate.over(writer.held))
 
     def change(txn: Transaction) -> bytes:
         ref = expect_head(txn, proposal.dataset, proposal.branch, proposal.branch_id, proposal.base)

@@ -22,7 +22,6 @@ from cas.repo.metadata import encode_mapping, move_mappings, put_encoded, scope_
 from cas.repo.repository import Repository
 from cas.store.contract import Transaction, View
 from cas.store.gate import BlobWriter
-from cas.tree.node import Nodes
 
 MERGE: Final = "merge"
 FAST_FORWARD: Final = "fast-forward"
@@ -148,7 +147,7 @@ def _land(
     defaults: Defaults | None = None,
 ) -> bytes:
     """Writes a version of these parents, each with what it shares with the version."""
-    nodes = Nodes(repository.gate.over(writer.held))
+    nodes = repository.nodes.over(repository.gate.over(writer.held))
     with writer_inside(txn, writer.held) as inside:
         row_maps, column_maps = [], []
         for parent, shared in parents.items():

@@ -20,7 +20,6 @@ from cas.history.merged_tree import build_merge
 from cas.history.records import EMPTY_TREE, Payload, TreeRecord
 from cas.repo.repository import Repository
 from cas.store.gate import BlobWriter
-from cas.tree.node import Nodes
 
 NO_METADATA: Final[Metadata] = {}
 """For a merge that leaves metadata alone."""
@@ -41,7 +40,7 @@ class Merger:
 
     def __init__(self, repository: Repository, writer: BlobWriter) -> None:
         self._writer = writer
-        self._nodes = Nodes(repository.gate.over(writer.held))
+        self._nodes = repository.nodes.over(repository.gate.over(writer.held))
         self._uncertain: dict[bytes, Uncertain] = {}
         self.lineage: Lineage = repository.lineage(self._nodes)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cas.store.gate import BlobWriter
-from cas.tree.node import Entries, save_node
+from cas.tree.node import Entries
 from cas.tree.read import EMPTY_STREAM, StreamRef, TreeReader
 from cas.tree.split import find_node_ends
 
@@ -122,7 +122,7 @@ class _LevelSplitter:
     def _emit(self, nodes: list[Entries]) -> None:
         if not nodes:
             return
-        hashes = b"".join(save_node(self._writer, self._level, node) for node in nodes)
+        hashes = b"".join(self._old.nodes.save(self._writer, self._level, node) for node in nodes)
         self._add(
             Entries(
                 np.frombuffer(hashes, np.uint8).reshape(len(nodes), -1),

@@ -124,29 +124,55 @@ def decode_node(payload: bytes, name: str) -> Node:
     return Node(level, entries)
 
 
+class _NodeCache:
+    """The nodes that were asked for last, decoded: at most 2,048, some 25 MB."""
+
+    def __init__(self) -> None:
+        self._nodes: OrderedDict[bytes, Node] = OrderedDict()
+        self._lock = renewed_in_children(self, threading.Lock)
+
+    def get(self, hash_: bytes) -> Node | None:
+        with self._lock:
+            node = self._nodes.get(hash_)
+            if node is not None:
+                self._nodes.move_to_end(hash_)
+            return node
+
+    def put(self, hash_: bytes, node: Node) -> None:
+        with self._lock:
+            self._nodes[hash_] = node
+            while len(self._nodes) > _CACHED_NODES:
+                self._nodes.popitem(last=False)
+
+
 class Nodes:
     """Loads nodes through a gate, and keeps the last ones decoded (at most 2,048, some 25 MB)."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, cache: _NodeCache | None = None) -> None:
         self.gate = gate
-        self._cache: OrderedDict[bytes, Node] = OrderedDict()
-        self._lock = renewed_in_children(self, threading.Lock)
+        self._cache = _NodeCache() if cache is None else cache
+
+    def over(self, gate: Gate) -> Nodes:
+        """Returns nodes that are loaded through another gate of the same store, and kept together with these."""
+        return Nodes(gate, self._cache)
+
+    def save(self, writer: BlobWriter, level: int, entries: Entries) -> bytes:
+        """Hands a node to a writer and returns its hash; it is kept as if it had been loaded."""
+        hash_ = save_node(writer, level, entries)
+        # Copies: the arrays may be a small part of large ones.
+        own = Entries(entries.hashes.copy(), entries.rows.copy(), entries.sizes.copy())
+        self._cache.put(hash_, Node(level, own))
+        return hash_
 
     def load(self, hash_: bytes) -> Node:
         """Returns the node with this hash; one that is missing or damaged raises ``CorruptedError``."""
-        with self._lock:
-            node = self._cache.get(hash_)
-            if node is not None:
-                self._cache.move_to_end(hash_)
-                return node
-        payload = self.gate.read_record(Kind.NODE, hash_)
-        if payload is None:
-            raise CorruptedError(f"node {hash_.hex()} is missing from the store", blob=hash_.hex())
-        node = decode_node(payload, hash_.hex())
-        with self._lock:
-            self._cache[hash_] = node
-            while len(self._cache) > _CACHED_NODES:
-                self._cache.popitem(last=False)
+        node = self._cache.get(hash_)
+        if node is None:
+            payload = self.gate.read_record(Kind.NODE, hash_)
+            if payload is None:
+                raise CorruptedError(f"node {hash_.hex()} is missing from the store", blob=hash_.hex())
+            node = decode_node(payload, hash_.hex())
+            self._cache.put(hash_, node)
         return node
 
     def child(self, node: Node, index: int) -> Node:

@@ -417,13 +417,14 @@ def test_a_child_reads_although_a_thread_of_the_parent_held_the_lock(url: Path) 
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with ds._lock, ds._repository.nodes._lock:
+        gate = ds._repository.gate
+        with ds._lock, ds._repository.nodes._cache._lock, gate._cache._lock, gate.store._lock:  # type: ignore[attr-defined]
             held.set()
             done.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait()
+    assert held.wait(10)
 
     def child() -> None:
         assert ds["x"][:].tolist() == list(range(10))
