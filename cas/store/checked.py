@@ -1,19 +1,15 @@
-"""What a process remembers of the chunks that it has read: which were checked, and the last ones themselves."""
+"""What a process remembers of the chunks that it has read: which were compared with their hash."""
 
 from __future__ import annotations
 
 import mmap
-import threading
-from collections import OrderedDict
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cas.hashing import Bytes, Hashes
-from cas.store.forks import renewed_in_children
+from cas.hashing import Hashes
 
-CACHE_BYTES: Final = 128 << 20
 _SLOTS: Final = 1 << 20
 _WORD: Final = np.dtype("<u8")
 
@@ -58,29 +54,3 @@ def _no_marks() -> NDArray[np.uint64]:
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         memory.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(memory, np.uint64)
-
-
-class ChunkCache:
-    """Keeps the payloads of chunks that were read in part, for the next part: at most 128 MiB, the latest ones."""
-
-    def __init__(self) -> None:
-        self._payloads: OrderedDict[bytes, Bytes] = OrderedDict()
-        self._size_bytes = 0
-        self._lock = renewed_in_children(self, threading.Lock)
-
-    def get(self, hash_: bytes) -> Bytes | None:
-        """Returns a payload, if it is still there."""
-        with self._lock:
-            payload = self._payloads.get(hash_)
-            if payload is not None:
-                self._payloads.move_to_end(hash_)
-            return payload
-
-    def put(self, hash_: bytes, payload: Bytes) -> None:
-        """Keeps a payload, in place of those that were not asked for longest."""
-        with self._lock:
-            if self._payloads.setdefault(hash_, payload) is payload:
-                self._size_bytes += len(payload)
-            while self._size_bytes > CACHE_BYTES:
-                _, oldest = self._payloads.popitem(last=False)
-                self._size_bytes -= len(oldest)

@@ -17,8 +17,9 @@ from cas.codec import compression
 from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, split_hashes
-from cas.store.checked import Checked, ChunkCache
+from cas.store.checked import Checked
 from cas.store.contract import Lease, Run, Store, Writable
+from cas.store.latest import Latest
 from cas.types import Layout
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MAX_NODE_BYTES: Final = 12_296
 MAX_RECORD_BYTES: Final = 64 << 20
 BATCH_BYTES: Final = 32 << 20
+CACHE_BYTES: Final = 128 << 20
 _SHARED_BYTES: Final = 1 << 20
 _LARGE_BYTES: Final = 8 << 20
 _ITEMS_PER_TASK: Final = 32
@@ -74,7 +76,7 @@ class Gate:
         self.store = store
         self._pending: Mapping[bytes, Bytes] = {} if pending is None else pending
         self._checked = Checked()
-        self._cache = ChunkCache()
+        self._cache: Latest[Bytes] = Latest(CACHE_BYTES, len)
 
     def over(self, pending: Mapping[bytes, Bytes]) -> Gate:
         """Returns a gate that also sees blobs which a writer still holds back."""

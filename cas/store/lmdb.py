@@ -194,8 +194,8 @@ class LmdbStore:
         finally:
             shared.let_go()
 
-    def read(self) -> _Reading:
-        return _Reading(self)
+    def read(self) -> _OpenView:
+        return _OpenView(self)
 
     def write(self, change: Callable[[LmdbTransaction], T]) -> T:
         if self._read_only:
@@ -303,7 +303,7 @@ class LmdbStore:
             self._shared = None
 
 
-class _Reading:
+class _OpenView:
     """A view as a context; a class of its own, for a generator would take as long as the transaction."""
 
     __slots__ = ("_shared", "_store", "_txn")

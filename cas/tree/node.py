@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,8 +12,8 @@ import numpy as np
 from cas.codec.rows import Ints
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Hashes, Kind
-from cas.store.forks import renewed_in_children
 from cas.store.gate import BlobWriter, Gate
+from cas.store.latest import Latest
 
 MAX_CHILDREN: Final = 256
 MAX_LEVEL: Final = 32
@@ -124,33 +122,12 @@ def decode_node(payload: bytes, name: str) -> Node:
     return Node(level, entries)
 
 
-class _NodeCache:
-    """The nodes that were asked for last, decoded: at most 2,048, some 25 MB."""
-
-    def __init__(self) -> None:
-        self._nodes: OrderedDict[bytes, Node] = OrderedDict()
-        self._lock = renewed_in_children(self, threading.Lock)
-
-    def get(self, hash_: bytes) -> Node | None:
-        with self._lock:
-            node = self._nodes.get(hash_)
-            if node is not None:
-                self._nodes.move_to_end(hash_)
-            return node
-
-    def put(self, hash_: bytes, node: Node) -> None:
-        with self._lock:
-            self._nodes[hash_] = node
-            while len(self._nodes) > _CACHED_NODES:
-                self._nodes.popitem(last=False)
-
-
 class Nodes:
     """Loads nodes through a gate, and keeps the last ones decoded (at most 2,048, some 25 MB)."""
 
-    def __init__(self, gate: Gate, cache: _NodeCache | None = None) -> None:
+    def __init__(self, gate: Gate, cache: Latest[Node] | None = None) -> None:
         self.gate = gate
-        self._cache = _NodeCache() if cache is None else cache
+        self._cache: Latest[Node] = Latest(_CACHED_NODES, lambda node: 1) if cache is None else cache
 
     def over(self, gate: Gate) -> Nodes:
         """Returns nodes that are loaded through another gate of the same store, and kept together with these."""

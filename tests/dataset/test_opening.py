@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -273,3 +274,32 @@ def test_summary(ds: cas.Dataset, tmp_path: Path) -> None:
     ds.delete(0)
     assert "uncommitted changes" in ds.summary()
     assert "(read-only)" in ds.version.open().summary()
+
+
+@pytest.mark.parametrize("rows", [20, 20_000])
+def test_a_handle_may_leave_compression(tmp_path: Path, rows: int) -> None:
+    """What is written is larger, and has the same hashes."""
+    versions = []
+    for name, compress in (("packed", True), ("plain", False)):
+        with cas.create(tmp_path / name, {"x": "int64"}, compress=compress) as ds:
+            ds.append({"x": np.arange(rows)})
+            ds.commit()
+            versions.append(ds.version.tree)
+        with cas.open(tmp_path / name, compress=not compress) as ds:
+            assert np.array_equal(ds["x"][:], np.arange(rows))
+    assert versions[0] == versions[1]
+    if rows > 20:
+        packed, plain = (512 * (tmp_path / name / "data.mdb").stat().st_blocks for name in ("packed", "plain"))
+        assert plain > packed + 4 * rows
+
+
+def test_compress_is_true_or_false(tmp_path: Path) -> None:
+    for make in (cas.create, cas.open):
+        with pytest.raises(cas.errors.InvalidTypeError, match="compress='zstd' is not valid; expected True or False"):
+            make(tmp_path / "ds", compress="zstd")  # type: ignore[operator]
+    assert not (tmp_path / "ds").exists()
+
+
+def test_compress_goes_where_the_dataset_goes(tmp_path: Path) -> None:
+    with cas.create(tmp_path / "ds", {"x": "int64"}, compress=False) as ds:
+        assert pickle.loads(pickle.dumps(ds))._repository.compress is False

@@ -1,4 +1,4 @@
-"""What is remembered of chunks: which were checked, and the last payloads."""
+"""What is remembered of chunks: which were checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from cas.hashing import Hashes, hash_chunk
 from cas.store import checked
-from cas.store.checked import Checked, ChunkCache
+from cas.store.checked import Checked
 
 
 def hashes(*numbers: int) -> Hashes:
@@ -36,17 +36,3 @@ def test_a_newer_mark_takes_the_place_of_an_older(monkeypatch: pytest.MonkeyPatc
         found.add(one[None])
         assert not found.lacks(one[None]).any()
     assert (~found.lacks(many)).sum() <= 4
-
-
-def test_the_cache_is_bounded_and_keeps_what_was_asked_for_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checked, "CACHE_BYTES", 100)
-    cache = ChunkCache()
-    for name in (b"a", b"b", b"c"):
-        cache.put(name, name * 30)
-    assert cache.get(b"a") == b"a" * 30
-    cache.put(b"d", b"d" * 30)
-    assert [cache.get(name) is not None for name in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    cache.put(b"a", b"a" * 30)
-    assert cache._size_bytes == 90, "it is counted once"
-    cache.put(b"large", bytes(101))
-    assert cache._size_bytes <= 100

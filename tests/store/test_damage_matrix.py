@@ -7,7 +7,7 @@ import damage_matrix
 import pytest
 from damage_matrix import CRASHED, FOUND, SAME
 
-TRIES = 240
+TRIES = 100
 MOST_CRASHES = 2
 """LMDB trusts its pages; what was seen of thousands of tries by hand is in cas/DESIGN.md."""
 
