@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cas.codec.rows import Ints
-from cas.codec.values import Streams, decode_values, single_values
+from cas.codec.values import decode_values, single_values
 from cas.dataset.indexing import check_row, select
 from cas.dataset.state import ColumnState
 from cas.errors import CorruptedError, InvalidTypeError
@@ -70,13 +70,10 @@ class ReadOnlyColumn:
             except CorruptedError as error:
                 raise self._told(error, state, numbers) from error
         try:
-            values = self._decode(streams)
+            values = decode_values(state.type, streams)
         except CorruptedError as error:
             raise self._told(error, state, numbers) from error
-        return single_values(self.type, values)[0] if isinstance(selected, int) else values
-
-    def _decode(self, streams: Streams) -> Any:
-        return decode_values(self.type, streams)
+        return single_values(state.type, values)[0] if isinstance(selected, int) else values
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):

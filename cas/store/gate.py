@@ -137,7 +137,8 @@ class Gate:
     def _read_one(self, hashes: Hashes, size: int) -> Flat:
         hash_ = hashes.tobytes()
         flat = np.empty(size, np.uint8)
-        with self._blobs([hash_]) as (blob,):
+        with self.store.read() as view:
+            blob = self._pending.get(hash_) or view.blobs([hash_])[0]
             if blob is None:
                 raise _missing(hash_)
             flat.data[:] = _decode(blob, size, hash_, exact=True)

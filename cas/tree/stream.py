@@ -68,7 +68,8 @@ class StreamReader:
         """One row of a chunk, which is kept for the next row unless that is all."""
         count, size = int(chunk.rows[0]), self.layout.row_bytes
         if count == 1:
-            return _owned(self._decode(chunk))
+            flat = self.tree.nodes.gate.read_chunks(chunk.hashes, chunk.sizes)
+            return _owned(unframe_group(flat.data, 1, size))
         payload = self.tree.nodes.gate.read_chunk(chunk.hashes.tobytes(), int(chunk.sizes[0]))
         if size is None or len(payload) != count * size:
             return unframe_group(payload, count, size).slice(within, within + 1)
