@@ -138,7 +138,8 @@ class Gate:
         hash_ = hashes.tobytes()
         flat = np.empty(size, np.uint8)
         with self.store.read() as view:
-            blob = self._pending.get(hash_) or view.blobs([hash_])[0]
+            held = self._pending.get(hash_)
+            blob = view.blobs([hash_])[0] if held is None else held
             if blob is None:
                 raise _missing(hash_)
             flat.data[:] = _decode(blob, size, hash_, exact=True)

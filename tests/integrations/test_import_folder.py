@@ -363,8 +363,9 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     mine, theirs = context.Pipe()
     process = context.Process(target=_peak_memory, args=(tmp_path / "in", tmp_path / "ds", theirs))
     process.start()
-    process.join()
+    theirs.close()  # so that a child which died is noticed
     grown_kib = mine.recv()
+    process.join()
     assert grown_kib < 300 * 1024
 
 

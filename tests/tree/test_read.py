@@ -7,13 +7,13 @@ import pytest
 import second_reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from row_mixes import layouts_and_rows
+from row_mixes import as_rows, layouts_and_rows
 from workbench import Workbench
 
 from cas.chunking.cut import PIECE_BYTES
 from cas.hashing import hash_chunk
 from cas.tree.read import StreamRef
-from cas.tree.stream import StreamReader
+from cas.tree.stream import StreamReader, build_stream
 from cas.types import Layout
 
 
@@ -142,3 +142,13 @@ def test_a_range_reads_only_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [1]
     reader.take(np.array([3, 50_000, 4, 3]))
     assert asked == [1, 1], "a chunk of which a part was read is kept"
+
+
+def test_an_empty_chunk_that_a_writer_holds_back_is_read() -> None:
+    bench = Workbench(Layout(None, alone=True))
+    ref = build_stream(bench.nodes, as_rows([b"a", b"", b"b"], bench.layout), bench.layout, bench.writer)
+    nodes = bench.nodes.over(bench.nodes.gate.over(bench.writer.held))
+    reader = StreamReader(nodes, ref, bench.layout)
+    assert [bytes(row) for row in reader.read(1, 2)] == [b""]
+    assert [bytes(row) for row in reader.take(np.array([1]))] == [b""]
+    assert [bytes(row) for row in reader.read(0, 3)] == [b"a", b"", b"b"]
