@@ -12,6 +12,9 @@ from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "fixtures"))
+
 import fault_crowd  # noqa: F401  enters its faults
 import fault_damage  # noqa: F401
 import fault_deaths  # noqa: F401

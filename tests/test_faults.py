@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -140,3 +142,13 @@ def test_the_matrix_is_a_table() -> None:
     lines = table({"a fault": Counts(12_000, 11_999, 1, 0), "b": Counts()}).splitlines()
     assert lines[0].split() == ["fault", "tried", "survived", "wrong", "data", "lost", "commits"]
     assert lines[1].split() == ["a", "fault", "12,000", "11,999", "1", "0"]
+
+
+def test_the_command_prints_the_matrix() -> None:
+    """As a user runs it, without the paths that the tests have."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PYTHONPATH"] = str(Path(cas.__file__).parents[1])
+    command = [sys.executable, str(Path(__file__).with_name("faults.py")), "dangling"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["fault", "dangling"]
