@@ -48,6 +48,12 @@ class Run(NamedTuple):
     lengths: list[int]
 
 
+def single_runs(blobs: Sequence[Bytes | None]) -> Iterator[Run]:
+    """Yields a run for each blob, of which nothing says that they lie together."""
+    for number, blob in enumerate(blobs):
+        yield Run(number, number + 1, blob, [0 if blob is None else len(blob)])
+
+
 class Lookup(Protocol):
     """Tables to look keys up in."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,7 +17,7 @@ from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, split_hashes
 from cas.store.checked import Checked
-from cas.store.contract import Lease, Run, Store, Writable
+from cas.store.contract import Lease, Run, Store, View, Writable, single_runs
 from cas.store.latest import Latest
 from cas.types import Layout
 
@@ -86,7 +85,8 @@ class Gate:
 
     def read_record(self, kind: Kind, hash_: bytes) -> bytes | None:
         """Returns the payload of a node, tree or version, or None where there is none."""
-        with self._blobs([hash_]) as (blob,):
+        with self.store.read() as view:
+            (blob,) = self._find(view, [hash_])
             if blob is None:
                 return None
             bound = MAX_NODE_BYTES if kind is Kind.NODE else MAX_RECORD_BYTES
@@ -95,11 +95,12 @@ class Gate:
             raise _damaged(hash_)
         return payload
 
-    @contextmanager
-    def _blobs(self, keys: list[bytes]) -> Iterator[list[Bytes | None]]:
-        with self.store.read() as view:
-            found = view.blobs(keys)
-            yield [self._pending.get(key, blob) for key, blob in zip(keys, found, strict=True)]
+    def _find(self, view: View, keys: list[bytes]) -> list[Bytes | None]:
+        """The blobs, also those that a writer still holds back."""
+        found = view.blobs(keys)
+        if not self._pending:
+            return found
+        return [self._pending.get(key, blob) for key, blob in zip(keys, found, strict=True)]
 
     def read_chunk(self, hash_: bytes, size: int) -> Bytes:
         """Returns the payload of a chunk that is asked for in parts, which is kept for the next part."""
@@ -122,8 +123,8 @@ class Gate:
         ends = np.cumsum(sizes)
         flat = np.empty(int(ends[-1]), np.uint8)
         reading = _Reading(hashes, sizes, ends, flat, np.zeros(len(ends), np.bool_))
-        with self._runs(hashes) as found:
-            runs = list(found)
+        with self.store.read() as view:
+            runs = list(self._runs(view, hashes))
             at_rest = sum(len(run.data) for run in runs if run.data is not None)
             share = len(flat) >= (_LARGE_BYTES if at_rest == len(flat) else _SHARED_BYTES)
             map_in_pool(reading.take, runs, batch=1 + len(runs) * _TASK_BYTES // len(flat) if share else len(runs))
@@ -138,8 +139,7 @@ class Gate:
         hash_ = hashes.tobytes()
         flat = np.empty(size, np.uint8)
         with self.store.read() as view:
-            held = self._pending.get(hash_)
-            blob = view.blobs([hash_])[0] if held is None else held
+            (blob,) = self._find(view, [hash_])
             if blob is None:
                 raise _missing(hash_)
             flat.data[:] = _decode(blob, size, hash_, exact=True)
@@ -149,15 +149,11 @@ class Gate:
             self._checked.add(hashes)
         return flat
 
-    @contextmanager
-    def _runs(self, hashes: Hashes) -> Iterator[Iterable[Run]]:
+    def _runs(self, view: View, hashes: Hashes) -> Iterator[Run]:
         keys = split_hashes(hashes) if self._pending else []
         if any(key in self._pending for key in keys):
-            with self._blobs(keys) as blobs:
-                yield [Run(at, at + 1, blob, [len(blob or b"")]) for at, blob in enumerate(blobs)]
-            return
-        with self.store.read() as view:
-            yield view.runs(hashes)
+            return single_runs(self._find(view, keys))
+        return view.runs(hashes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -333,17 +329,18 @@ class BlobWriter:
 
     def _put_behind(self) -> None:
         """Puts what is held back in a thread, after what was begun before; the next call, or the rest, waits for it."""
-        blobs = self.rest()
         if not self._background:
-            return self.flush()
+            self.flush()
+            return
+        blobs = self.rest()
         try:
             done = workers().submit(self._put, blobs)
         except RuntimeError:
             # The interpreter is about to end, and threads take no more work.
-            return self.flush()
+            self.flush()
+            return
         self._putting = _Putting(done, blobs, os.getpid())
         self._held_bytes = 0
-        return None
 
     def _join(self) -> None:
         """Waits for what is being put; if that fails, it is held back as before."""

@@ -20,7 +20,7 @@ import numpy as np
 from cas.errors import ConflictError, CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
 from cas.hashing import HASH_BYTES, Bytes, Hashes, split_hashes
 from cas.store import environment
-from cas.store.contract import STORE, Lease, Run, T
+from cas.store.contract import STORE, Lease, Run, T, single_runs
 from cas.store.environment import INDEX, SEGMENTS, Environment
 from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
@@ -344,16 +344,9 @@ class LmdbView:
         return [self._slice(hash_, places.get(hash_)) for hash_ in hashes]
 
     def runs(self, hashes: Hashes) -> Iterator[Run]:
-        if len(hashes) == 1:
-            (blob,) = self.blobs([hashes.tobytes()])
-            yield Run(0, 1, blob, [0 if blob is None else len(blob)])
-            return
-        if not len(hashes):
-            return
-        places = self._places_of(hashes)
+        places = self._places_of(hashes) if len(hashes) > 1 else None
         if places is None:
-            for number, blob in enumerate(self.blobs(split_hashes(hashes))):
-                yield Run(number, number + 1, blob, [0 if blob is None else len(blob)])
+            yield from single_runs(self.blobs(split_hashes(hashes)))
             return
         at, sizes = places["at"].astype(np.int64), places["length"].astype(np.int64)
         together = (at[1:] == at[:-1] + sizes[:-1]) & (at[1:] >> OFFSET_BITS == at[:-1] >> OFFSET_BITS)
@@ -362,7 +355,13 @@ class LmdbView:
         ahead = ReadAhead()
         for start, stop, first in zip(bounds[:-1], bounds[1:], firsts, strict=True):
             run = lengths[start:stop]
-            data = self._slice(hashes[start].tobytes(), (first, sum(run)))
+            try:
+                data = self._slice(hashes[start].tobytes(), (first, sum(run)))
+            except CorruptedError:
+                self.blobs(
+                    split_hashes(hashes[start:stop])
+                )  # raises for the blob that is lost, which may be a later one
+                raise
             assert data is not None
             ahead.follow(data)
             yield Run(start, stop, data, run)

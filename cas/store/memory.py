@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from cas.errors import ConflictError, CorruptedError
-from cas.hashing import Bytes, Hashes
-from cas.store.contract import TABLES, Lease, Run, T
+from cas.hashing import Bytes, Hashes, split_hashes
+from cas.store.contract import TABLES, Lease, Run, T, single_runs
 
 
 class MemoryStore:
@@ -103,8 +103,7 @@ class _MemoryView:
         return [self._blobs.get(hash_) for hash_ in hashes]
 
     def runs(self, hashes: Hashes) -> Iterator[Run]:
-        for at, blob in enumerate(self.blobs([hash_.tobytes() for hash_ in hashes])):
-            yield Run(at, at + 1, blob, [0 if blob is None else len(blob)])
+        return single_runs(self.blobs(split_hashes(hashes)))
 
     def sizes(self, hashes: Sequence[bytes]) -> list[int | None]:
         return [None if blob is None else len(blob) for blob in self.blobs(hashes)]

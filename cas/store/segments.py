@@ -21,7 +21,7 @@ OFFSET_BITS: Final = 24
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 PLACES: Final = np.dtype([("at", "<u8"), ("length", "<u4")])
 """Many places, as numbers."""
-_ROW: Final = np.dtype([("hash", "V32"), ("at", "<u8"), ("length", "<u4")])
+_ROW: Final = np.dtype([("hash", "V32"), *PLACES.descr])
 _BATCH_ROWS: Final = 1 << 16
 _BATCH_BYTES: Final = 32 << 20
 _LIVE_SHARE: Final = 0.5

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lmdb
+import numpy as np
 import pytest
 
 import cas
@@ -471,6 +472,20 @@ def test_an_index_row_that_leads_nowhere_is_damage(path: Path) -> None:
     for key in rows:
         with pytest.raises(CorruptedError), store.read() as view:
             view.blobs([key])
+    store.close()
+
+
+def test_of_blobs_that_lie_together_the_lost_one_is_named(path: Path) -> None:
+    store = LmdbStore(path)
+    blobs = [(bytes([number]) * 32, bytes([number]) * 1000) for number in range(20)]
+    store.write(lambda txn: txn.put_blobs(blobs))
+    shared = store._environment()
+    with shared.transaction(write=True) as txn, txn.cursor(shared.databases[environment.SEGMENTS]) as cursor:
+        assert cursor.last()
+        txn.put(bytes(cursor.key()), bytes(cursor.value())[:15_500], db=shared.databases[environment.SEGMENTS])
+    with pytest.raises(CorruptedError) as caught, store.read() as view:
+        list(view.runs(np.frombuffer(b"".join(hash_ for hash_, _ in blobs), np.uint8).reshape(-1, 32)))
+    assert caught.value.blob == (bytes([15]) * 32).hex()
     store.close()
 
 
