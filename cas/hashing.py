@@ -54,6 +54,13 @@ def split_hashes(hashes: Hashes) -> list[bytes]:
     return [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]
 
 
+def hash_named(name: str | None) -> bytes | None:
+    """Returns the hash that an error names, in hexadecimal digits; None where it names something else."""
+    if name is None or len(name) != HEX_DIGITS or not set(name) <= set("0123456789abcdef"):
+        return None
+    return bytes.fromhex(name)
+
+
 def hash_name(*parts: bytes) -> bytes:
     """Returns the first 16 bytes of the hash of parts joined by a zero byte, for table keys."""
     return blake3(b"\0".join(parts)).digest(16)

@@ -13,10 +13,11 @@ from cas.codec.rows import Ints, Rows
 from cas.codec.values import Streams
 from cas.dataset.pieces import Pieces
 from cas.errors import StoreError
-from cas.hashing import HASH_BYTES
+from cas.hashing import hash_named
 from cas.history.records import EMPTY_METADATA, ColumnRecord, Payload, TreeRecord
 from cas.repo.metadata import Origin
 from cas.store.gate import BlobWriter
+from cas.tree.alignment import ascending, runs_of_numbers
 from cas.tree.constant import build_constant_stream
 from cas.tree.damage import DamageFinder
 from cas.tree.node import Nodes
@@ -135,15 +136,6 @@ class StreamState:
         self.staged_bytes = 0
 
 
-def _hash_named(blob: str | None) -> bytes | None:
-    """The hash that an error names, or None where it names something else."""
-    try:
-        hash_ = bytes.fromhex(blob or "")
-    except ValueError:
-        return None
-    return hash_ if len(hash_) == HASH_BYTES else None
-
-
 class ColumnState:
     """One column under edit: its type, a stream state for each of the type's streams, and where it comes from."""
 
@@ -186,8 +178,8 @@ class ColumnState:
 
         Cost: the nodes above the rows.
         """
-        asked = np.unique(np.asarray(numbers, np.int64))
-        hash_ = _hash_named(blob)
+        asked = ascending(np.asarray(numbers, np.int64))
+        hash_ = hash_named(blob)
         runs: list[tuple[int, int]] = []
         if hash_ is not None and len(asked):
             for stream in self.streams.values():
@@ -197,10 +189,8 @@ class ColumnState:
             for start, stop in runs:
                 taken |= (asked >= start) & (asked < stop)
             asked = asked[taken] if taken.any() else asked
-        ends = np.flatnonzero(np.diff(asked) > 1)
-        starts = asked[np.concatenate((np.zeros(min(1, len(asked)), np.int64), ends + 1))]
-        stops = asked[np.concatenate((ends, np.full(min(1, len(asked)), len(asked) - 1)))] + 1
-        return list(zip(starts.tolist(), stops.tolist(), strict=True))
+        starts, lengths = runs_of_numbers(asked)
+        return list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
 
     def splice(self, edits: Sequence[tuple[int, int, Streams | None]]) -> None:
         """Stages edits in each stream."""

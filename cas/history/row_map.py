@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
+from cas.codec.fields import MOST
 from cas.codec.rows import Ints
 from cas.errors import CorruptedError
 from cas.tree.alignment import Alignment
-
-_MOST_ROWS: Final = 2.0**53
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +104,7 @@ class RowMap:
         if len(data) % 24:
             raise CorruptedError(f"the row map of {what} has {len(data)} bytes", blob=what)
         runs = np.frombuffer(data, "<u8").reshape(-1, 3)
-        if (runs >> np.uint64(48)).any() or runs.sum(dtype=np.float64) > _MOST_ROWS:
+        if (runs >> np.uint64(48)).any() or runs.sum(dtype=np.float64) > MOST:
             raise CorruptedError(f"the row map of {what} has impossible counts", blob=what)
         if (runs[1:, 0] == 0).any() or ((runs[:-1, 1:] == 0).all(axis=1)).any() or (runs == 0).all(axis=1).any():
             raise CorruptedError(f"the row map of {what} is not in its shortest form", blob=what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cas.errors import CasError
+from cas.hashing import hash_named
 from cas.history.graph import VersionEntry
 from cas.repo.damage import DAMAGED, ERROR, MISSING, RECORD, Finding
 from cas.repo.sessions import Session
@@ -51,10 +52,11 @@ class Notes:
 
     def unread(self, hash_: bytes, error: CasError) -> None:
         """Notes what kept a blob from being read: it, or another one that the error names."""
-        name = getattr(error, "blob", None) or ""
-        is_hash = len(name) == 2 * len(hash_) and set(name) <= set("0123456789abcdef")
-        culprit = bytes.fromhex(name) if is_hash else hash_
-        self.blob(culprit, self._kind(culprit) if is_hash else RECORD, str(error))
+        culprit = hash_named(getattr(error, "blob", None))
+        if culprit is None:
+            self.blob(hash_, RECORD, str(error))
+        else:
+            self.blob(culprit, self._kind(culprit), str(error))
 
     def _kind(self, hash_: bytes) -> str:
         with self.store.read() as view:
