@@ -13,6 +13,8 @@ import cas
 
 ROOT = Path(cas.__file__).parent
 ORDER = ["codec", "chunking", "store", "tree", "history", "repo", "remote", "dataset", "integrations", "cli"]
+DOOR = "cas.dataset.bridges"
+"""The one module that may import what stands above it, when a method is called."""
 GROUND = {"errors", "hashing", "types"}
 ALLOWED_ON_GROUND = {("types", "errors")}
 ONLY_IN = {
@@ -89,6 +91,9 @@ def test_imports_point_down(module: str) -> None:
     for each in INNER:
         there = layer(each.target)
         if each.source != module or here == there:
+            continue
+        if (module, there) == (DOOR, "integrations"):
+            assert not each.at_import_time, f"{each} points up at import time"
             continue
         if here in GROUND:
             assert (here, there) in ALLOWED_ON_GROUND, each

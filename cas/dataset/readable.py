@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
+from cas.dataset.bridges import Bridges
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.history import Version, find_version
 from cas.dataset.indexing import select
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from cas.dataset.metadata import Metadata, ReadOnlyMetadata
 
 
-class Readable:
+class Readable(Bridges):
     """A table of named columns."""
 
     _column_class: type[ReadOnlyColumn] = ReadOnlyColumn
