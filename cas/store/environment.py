@@ -17,6 +17,7 @@ from cas.errors import CorruptedError, StoreError, StoreFullError, UnsupportedEr
 from cas.store.contract import TABLES
 from cas.store.leases import MARKER, OPEN, FileLease
 from cas.store.medium import network_file_system
+from cas.store.places import SeenPlaces
 
 SEGMENTS: Final = "segments"
 INDEX: Final = "index"
@@ -81,6 +82,7 @@ class Environment:
         self.read_only = not writable or self.network is not None
         self.users = 0
         self.write_lock = threading.Lock()
+        self.places = SeenPlaces()
         self._idle = threading.Condition()
         self._active: dict[int, int] = {}
         self._pauses = 0

@@ -90,7 +90,7 @@ class Gate:
             if blob is None:
                 return None
             bound = MAX_NODE_BYTES if kind is Kind.NODE else MAX_RECORD_BYTES
-            payload = bytes(_decode(blob, bound, hash_, exact=False))
+            payload = _decode_record(blob, bound, hash_)
         if hash_blob(kind, payload) != hash_:
             raise _damaged(hash_)
         return payload
@@ -110,6 +110,22 @@ class Gate:
             self._cache.put(hash_, payload)
         return payload
 
+    def read_kept(self, hashes: Hashes, sizes: Ints) -> list[Bytes]:
+        """Returns the payloads of chunks that are asked for in parts, each kept as by :meth:`read_chunk`."""
+        keys = split_hashes(hashes)
+        found: list[Bytes] = []
+        lacking: list[int] = []
+        for number, (payload, size) in enumerate(zip(self._cache.get_many(keys), sizes.tolist(), strict=True)):
+            if payload is None or len(payload) != size:
+                lacking.append(number)
+            found.append(b"" if payload is None else payload)
+        for numbers in _batches(lacking, sizes):
+            flat = self.read_chunks(hashes[numbers], sizes[numbers])
+            for number, payload in zip(numbers, split_payloads(flat, sizes[numbers]), strict=True):
+                found[number] = own = payload.tobytes()  # a copy, for each is dropped by itself
+                self._cache.put(keys[number], own)
+        return found
+
     def read_chunks(self, hashes: Hashes, sizes: Ints) -> Flat:
         """Returns the payloads of chunks, of the declared sizes, one after the other in the order asked for.
 
@@ -122,16 +138,16 @@ class Gate:
             return self._read_one(hashes, int(sizes[0]))
         ends = np.cumsum(sizes)
         flat = np.empty(int(ends[-1]), np.uint8)
-        reading = _Reading(hashes, sizes, ends, flat, np.zeros(len(ends), np.bool_))
+        fresh = self._checked.lacks(hashes)
+        reading = _Reading(hashes, sizes.tolist(), ends.tolist(), flat, fresh)
         with self.store.read() as view:
             runs = list(self._runs(view, hashes))
             at_rest = sum(len(run.data) for run in runs if run.data is not None)
             share = len(flat) >= (_LARGE_BYTES if at_rest == len(flat) else _SHARED_BYTES)
             map_in_pool(reading.take, runs, batch=1 + len(runs) * _TASK_BYTES // len(flat) if share else len(runs))
-        reading.unpack_framed()
-        fresh = np.flatnonzero(self._checked.lacks(hashes))
-        if len(fresh):
-            reading.check(fresh)
+        reading.unpack_framed(ends - sizes)
+        reading.check_copied()
+        if fresh.any():
             self._checked.add(hashes[fresh])
         return flat
 
@@ -142,7 +158,7 @@ class Gate:
             (blob,) = self._find(view, [hash_])
             if blob is None:
                 raise _missing(hash_)
-            flat.data[:] = _decode(blob, size, hash_, exact=True)
+            _decode_into(blob, flat, hash_)
         if self._checked.lacks_one(hash_):
             if hash_chunk(flat.data) != hash_:
                 raise _damaged(hash_)
@@ -156,61 +172,85 @@ class Gate:
         return view.runs(hashes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Reading:
-    """Chunks on their way into ``flat``, where each ends at ``ends``; ``copied`` are those that are as they were."""
+    """Chunks on their way into ``flat``, where each ends at ``ends``; ``fresh`` are those to be compared with their
+    hash."""
 
-    hashes: Hashes
-    sizes: Ints
-    ends: Ints
-    flat: Flat
-    copied: NDArray[np.bool_]
+    def __init__(self, hashes: Hashes, sizes: list[int], ends: list[int], flat: Flat, fresh: NDArray[np.bool_]) -> None:
+        self.hashes = hashes
+        self.sizes = sizes
+        self.ends = ends
+        self.flat = flat
+        self.view = flat.data
+        self.fresh = fresh
+        self.copied = np.ones(len(sizes), np.bool_)
+        """Chunks that are at rest as they are, or seem to be."""
 
     def take(self, run: Run) -> None:
         """Copies blobs that lie together, or unpacks them."""
-        if run.data is None:
-            raise _missing(self._key(run.start))
-        sizes = self.sizes[run.start : run.stop].tolist()
-        if run.lengths == sizes:
-            begin, end = self._begin(run.start), int(self.ends[run.stop - 1])
+        start, stop, data, lengths = run
+        if data is None:
+            raise _missing(self._key(start))
+        if lengths == self.sizes[start:stop]:
+            begin, end = self.ends[start] - self.sizes[start], self.ends[stop - 1]
             if end - begin < _GIL_BYTES:
-                self.flat.data[begin:end] = run.data
+                self.view[begin:end] = data
             else:
-                self.flat[begin:end] = np.frombuffer(run.data, np.uint8)
-            self.copied[run.start : run.stop] = True
+                self.flat[begin:end] = np.frombuffer(data, np.uint8)
             return
+        self.copied[start:stop] = False
         at = 0
-        for number, length in enumerate(run.lengths, run.start):
-            self._put(number, run.data[at : at + length])
+        for number, length in enumerate(lengths, start):
+            self._unpack(number, data[at : at + length])
             at += length
 
-    def unpack_framed(self) -> None:
+    def unpack_framed(self, begins: Ints) -> None:
         """Unpacks what was copied but is a frame, as long as what it unpacks to, which is rare."""
-        copied = np.flatnonzero(self.copied)
-        framed = compression.are_framed(self.flat, (self.ends - self.sizes)[copied])
-        for number in copied[framed].tolist():
-            self._put(number, self.payload(number).tobytes())
+        for number in np.flatnonzero(self.copied & compression.are_framed(self.flat, begins)).tolist():
+            self.copied[number] = False
+            self._unpack(number, self.payload(number).tobytes())
 
-    def check(self, numbers: Ints) -> None:
-        """Compares some chunks with their hashes."""
-        for number in numbers.tolist():
-            key = self._key(number)
-            if hash_chunk(self.payload(number)) != key:
-                raise _damaged(key)
+    def check_copied(self) -> None:
+        """Compares with their hashes what was copied, which takes one look at all of it after the other."""
+        numbers = np.flatnonzero(self.copied & self.fresh).tolist()
+        large = len(self.flat) >= _SHARED_BYTES and len(self.flat) >= _LARGE_CHUNK_BYTES * len(self.sizes)
+        map_in_pool(self._check, numbers, batch=4 if large else len(numbers) + 1)
 
-    def payload(self, number: int) -> memoryview:
+    def _check(self, number: int) -> None:
+        key = self._key(number)
+        if hash_chunk(self.payload(number).data) != key:
+            raise _damaged(key)
+
+    def payload(self, number: int) -> Flat:
         """A chunk."""
-        return self.flat.data[self._begin(number) : self.ends[number]]
+        end = self.ends[number]
+        return self.flat[end - self.sizes[number] : end]
 
-    def _put(self, number: int, blob: Bytes) -> None:
-        payload = self.payload(number)
-        payload[:] = _decode(blob, len(payload), self._key(number), exact=True)
-
-    def _begin(self, number: int) -> int:
-        return int(self.ends[number] - self.sizes[number])
+    def _unpack(self, number: int, blob: Bytes) -> None:
+        _decode_into(blob, self.payload(number), self._key(number))
+        if self.fresh[number]:
+            self._check(number)
 
     def _key(self, number: int) -> bytes:
         return bytes(self.hashes[number])
+
+
+def split_payloads(flat: Flat, sizes: Ints) -> list[memoryview]:
+    """Returns the payloads, of the given sizes, that lie one after the other."""
+    ends = np.cumsum(sizes)
+    return [flat.data[begin:end] for begin, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True)]
+
+
+def _batches(numbers: list[int], sizes: Ints) -> Iterator[list[int]]:
+    """Some of the numbers at a time, of about as much as threads share."""
+    begin, size = 0, 0
+    for index, number in enumerate(numbers):
+        size += int(sizes[number])
+        if size >= _LARGE_BYTES:
+            yield numbers[begin : index + 1]
+            begin, size = index + 1, 0
+    if begin < len(numbers):
+        yield numbers[begin:]
 
 
 def _missing(hash_: bytes) -> CorruptedError:
@@ -224,11 +264,22 @@ def _damaged(hash_: bytes) -> CorruptedError:
     )
 
 
-def _decode(blob: Bytes, size: int, hash_: bytes, *, exact: bool) -> Bytes:
+def _decode_record(blob: Bytes, bound: int, hash_: bytes) -> bytes:
     try:
-        return compression.decode(blob, size, exact=exact)
+        return bytes(compression.decode(blob, bound, exact=False))
     except CorruptedError as error:
-        raise CorruptedError(f"blob {hash_.hex()}: {error}", blob=hash_.hex()) from error
+        raise _undecodable(hash_, error) from error
+
+
+def _decode_into(blob: Bytes, payload: Flat, hash_: bytes) -> None:
+    try:
+        compression.decode_into(blob, payload)
+    except CorruptedError as error:
+        raise _undecodable(hash_, error) from error
+
+
+def _undecodable(hash_: bytes, error: CorruptedError) -> CorruptedError:
+    return CorruptedError(f"blob {hash_.hex()}: {error}", blob=hash_.hex())
 
 
 class BlobWriter:
@@ -258,7 +309,7 @@ class BlobWriter:
     def add_chunks(self, payloads: Sequence[Bytes], layout: Layout) -> Hashes:
         """Takes chunks of a stream and returns their hashes, of shape (chunks, 32)."""
         hashes: list[bytes] = []
-        for batch in _batches(payloads):
+        for batch in _payload_batches(payloads):
             large = sum(map(len, batch)) >= _LARGE_CHUNK_BYTES * len(batch)
             keys = map_in_pool(hash_chunk, batch, _ITEMS_PER_TASK if large else len(batch))
             hashes += keys
@@ -374,7 +425,7 @@ class _Putting:
         return any(isinstance(blob, memoryview) for blob in self.blobs.values())
 
 
-def _batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
+def _payload_batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
     """Splits payloads so that no batch is much larger than the writer may hold back."""
     begin, size = 0, 0
     for index, payload in enumerate(payloads):

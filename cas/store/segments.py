@@ -13,14 +13,10 @@ import numpy as np
 from cas.codec.rows import Ints
 from cas.hashing import HASH_BYTES, Bytes
 from cas.store.environment import INDEX, SEGMENTS, Environment
+from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES
 
 SEGMENT_BYTES: Final = 262_128
-PLACE: Final = struct.Struct("<QI")
 SEGMENT_KEY: Final = struct.Struct(">Q")
-OFFSET_BITS: Final = 24
-OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
-PLACES: Final = np.dtype([("at", "<u8"), ("length", "<u4")])
-"""Many places, as numbers."""
 _ROW: Final = np.dtype([("hash", "V32"), *PLACES.descr])
 _BATCH_ROWS: Final = 1 << 16
 _BATCH_BYTES: Final = 32 << 20

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, comes_in_pieces, find_cuts, stands_alone
-from cas.codec.rows import Flat, Ints, Rows, frame_group, unframe_group
+from cas.codec.rows import Ints, Rows, frame_group, unframe_group
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob, split_hashes
-from cas.store.gate import BlobWriter
+from cas.store.gate import BlobWriter, split_payloads
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
 from cas.tree.read import EMPTY_STREAM, Span, StreamRef, TreeReader
@@ -115,8 +115,7 @@ class StreamReader:
         return Rows.from_list([groups[owner].row(at) for owner, at in zip(owners, within, strict=True)])
 
     def _kept(self, entries: Entries) -> list[Bytes]:
-        read, keys = self.tree.nodes.gate.read_chunk, split_hashes(entries.hashes)
-        return [read(key, size) for key, size in zip(keys, entries.sizes.tolist(), strict=True)]
+        return self.tree.nodes.gate.read_kept(entries.hashes, entries.sizes)
 
     def row_keys(self, start: int, stop: int) -> Iterator[bytes]:
         """Yields for each of rows that are chunks by themselves a key: equal rows have equal keys.
@@ -177,12 +176,6 @@ class StreamReader:
 
 def _owned(rows: Rows) -> Rows:
     return Rows(rows.flat, rows.count, rows.row_bytes, rows.ends, own=True)
-
-
-def split_payloads(flat: Flat, sizes: Ints) -> list[memoryview]:
-    """Returns the payloads, of the given sizes, that lie one after the other."""
-    ends = np.cumsum(sizes)
-    return [flat.data[begin:end] for begin, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True)]
 
 
 def _decode_varying(payloads: list[memoryview], counts: Ints) -> Rows:
