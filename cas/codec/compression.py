@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,11 @@ def is_framed(blob: Bytes) -> bool:
     """Whether the first bytes are those of a zstd frame or of a skippable frame."""
     head = bytes(blob[:4])
     return head == ZSTD_MAGIC or (head[1:] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F)
+
+
+def begin_like_frames(payloads: Iterable[Bytes]) -> bool:
+    """Whether any of the payloads begins like a frame, so that it cannot be at rest as it is."""
+    return any(is_framed(payload) for payload in payloads)
 
 
 def are_framed(flat: Flat, begins: Ints) -> NDArray[np.bool_]:

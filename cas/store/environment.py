@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import threading
 from collections import deque
@@ -427,6 +428,13 @@ def abandon(shared: Environment, pid: int) -> None:
 def _release_abandoned() -> None:
     while _abandoned:
         release(_abandoned.popleft())
+
+
+def release_dropped() -> None:
+    """Releases what handles have that nobody uses any more, also those that the garbage collector has not met yet."""
+    gc.collect()
+    with _registry_lock:
+        _release_abandoned()
 
 
 _in_use_at_fork: list[Environment] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -17,7 +17,7 @@ from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, split_hashes
 from cas.store.checked import Checked
-from cas.store.contract import Lease, Run, Store, View, Writable, single_runs
+from cas.store.contract import Laid, Lease, Run, Store, View, Writable, single_runs
 from cas.store.latest import Latest
 from cas.types import Layout
 
@@ -296,6 +296,7 @@ class BlobWriter:
         self._background = background
         self._lease: Lease | None = None
         self._held_bytes = 0
+        self._laid: list[Laid] = []
         self._putting: _Putting | None = None
         self.held: dict[bytes, Bytes] = {}
 
@@ -303,35 +304,47 @@ class BlobWriter:
         """Takes a node, tree or version and returns its hash."""
         hash_ = hash_blob(kind, payload)
         if hash_ not in self.held:
-            self._hold(hash_, compression.encode(payload))
+            self._hold([Laid.one(hash_, compression.encode(payload))])
         return hash_
 
-    def add_chunks(self, payloads: Sequence[Bytes], layout: Layout) -> Hashes:
-        """Takes chunks of a stream and returns their hashes, of shape (chunks, 32)."""
+    def add_chunks(self, payloads: Sequence[Bytes], layout: Layout, *, whole: memoryview | None = None) -> Hashes:
+        """Takes chunks of a stream and returns their hashes, of shape (chunks, 32).
+
+        ``whole`` is the memory in which the payloads lie one after the other, where they do: then they are written
+        from there without being joined.
+        """
         hashes: list[bytes] = []
+        done = 0
         for batch in _payload_batches(payloads):
-            large = sum(map(len, batch)) >= _LARGE_CHUNK_BYTES * len(batch)
+            size = sum(map(len, batch))
+            large = size >= _LARGE_CHUNK_BYTES * len(batch)
             keys = map_in_pool(hash_chunk, batch, _ITEMS_PER_TASK if large else len(batch))
             hashes += keys
-            fresh = {key: payload for key, payload in zip(keys, batch, strict=True) if key not in self.held}
-            self._add_missing(fresh, layout)
+            self._add_missing(keys, batch, layout, None if whole is None else whole[done : done + size])
+            done += size
         return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, HASH_BYTES)
 
-    def _add_missing(self, fresh: dict[bytes, Bytes], layout: Layout) -> None:
+    def _add_missing(
+        self, keys: list[bytes], payloads: Sequence[Bytes], layout: Layout, whole: memoryview | None
+    ) -> None:
         """Compresses and holds those chunks that the store does not have."""
+        fresh = {key: payload for key, payload in zip(keys, payloads, strict=True) if key not in self.held}
         if not fresh:
             return
         self._keep_lease()
         with self._store.read() as view:
             sizes = view.sizes(list(fresh))
-        missing = [key for key, size in zip(fresh, sizes, strict=True) if size is None]
+        missing = {key for key, size in zip(fresh, sizes, strict=True) if size is None}
+        compress = layout.compress and self._compress
+        if whole is not None and not compress and not compression.begin_like_frames(payloads):
+            self._hold(_lay_together(keys, payloads, whole, missing))
+            return
 
-        def encode(key: bytes) -> Bytes:
-            compress = layout.compress and self._compress
-            return compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
+        def encode(key: bytes) -> Laid:
+            blob = compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
+            return Laid.one(key, blob)
 
-        for key, blob in zip(missing, map_in_pool(encode, missing), strict=True):
-            self._hold(key, blob)
+        self._hold(map_in_pool(encode, [key for key in fresh if key in missing]))
 
     def _keep_lease(self) -> None:
         """Keeps what is put or passed over from being collected, as long as the writer is there."""
@@ -346,51 +359,61 @@ class BlobWriter:
             self._lease.release()
             self._lease = None
 
-    def _hold(self, hash_: bytes, blob: Bytes) -> None:
+    def take(self, laid: Iterable[Laid]) -> None:
+        """Takes what another writer gave as its :meth:`rest`."""
+        self._hold(list(laid))
+
+    def _hold(self, laid: list[Laid]) -> None:
+        if not laid:
+            return
         self._keep_lease()
-        self.held[hash_] = blob
-        self._held_bytes += len(blob)
-        if self._held_bytes >= BATCH_BYTES:
-            self._put_behind()
+        for some in laid:
+            self._laid.append(some)
+            self.held.update(some.blobs())
+            self._held_bytes += len(some.data)
+            if self._held_bytes >= BATCH_BYTES:
+                self._put_behind()
 
     def own(self) -> None:
         """Copies what is still a view of somebody else's memory, or puts it."""
         if self._putting is not None and self._putting.has_views:
             self._join()
-        for hash_, blob in self.held.items():
-            if isinstance(blob, memoryview):
-                self.held[hash_] = bytes(blob)
+        for number, some in enumerate(self._laid):
+            if isinstance(some.data, memoryview):
+                self._laid[number] = own = some._replace(data=bytes(some.data))
+                self.held.update(own.blobs())
         if self._held_bytes >= BATCH_BYTES // 2:
             self._put_behind()
 
-    def rest(self) -> dict[bytes, Bytes]:
+    def rest(self) -> list[Laid]:
         """Returns what is not put yet, for a transaction of the caller's own; then :meth:`clear` forgets it."""
         self._join()
-        return dict(self.held)
+        return list(self._laid)
 
     def flush(self) -> None:
         """Puts what is held back, durably."""
-        blobs = self.rest()
-        if blobs:
-            self._put(blobs)
+        laid = self.rest()
+        if laid:
+            self._put(laid)
             self.clear()
 
-    def _put(self, blobs: dict[bytes, Bytes]) -> None:
-        self._store.write(lambda txn: txn.put_blobs(list(blobs.items())))
+    def _put(self, laid: list[Laid]) -> None:
+        self._store.write(lambda txn: txn.put_laid(laid))
 
     def _put_behind(self) -> None:
         """Puts what is held back in a thread, after what was begun before; the next call, or the rest, waits for it."""
         if not self._background:
             self.flush()
             return
-        blobs = self.rest()
+        laid = self.rest()
         try:
-            done = workers().submit(self._put, blobs)
+            done = workers().submit(self._put, laid)
         except RuntimeError:
             # The interpreter is about to end, and threads take no more work.
             self.flush()
             return
-        self._putting = _Putting(done, blobs, os.getpid())
+        self._putting = _Putting(done, laid, os.getpid())
+        self._laid = []
         self._held_bytes = 0
 
     def _join(self) -> None:
@@ -398,17 +421,44 @@ class BlobWriter:
         putting, self._putting = self._putting, None
         if putting is None:
             return
-        self._held_bytes += sum(map(len, putting.blobs.values()))
+        size = sum(len(some.data) for some in putting.laid)
+        self._laid = putting.laid + self._laid
+        self._held_bytes += size
         if putting.pid == os.getpid():  # in a forked child nobody is putting it
             putting.done.result()
-            for hash_ in putting.blobs:
-                self._held_bytes -= len(self.held.pop(hash_))
+            del self._laid[: len(putting.laid)]
+            self._held_bytes -= size
+            for some in putting.laid:
+                for hash_ in some.hashes:
+                    self.held.pop(hash_, None)
 
     def clear(self) -> None:
         """Forgets what is held back: it has been put, or is not wanted."""
         self._putting = None
+        self._laid = []
         self.held.clear()
         self._held_bytes = 0
+
+
+def _lay_together(keys: list[bytes], payloads: Sequence[Bytes], whole: memoryview, missing: set[bytes]) -> list[Laid]:
+    """Runs of payloads that are missing, of those that lie one after the other; each once."""
+    if len(missing) == len(keys):
+        return [Laid(keys, list(map(len, payloads)), whole)]
+    laid: list[Laid] = []
+    begin = end = stop = 0
+    for key, payload in zip(keys, payloads, strict=True):
+        start, end = end, end + len(payload)
+        if key not in missing:
+            continue
+        missing.discard(key)
+        if not laid or stop != start:
+            begin = start
+            laid.append(Laid([], [], whole))
+        laid[-1].hashes.append(key)
+        laid[-1].lengths.append(len(payload))
+        laid[-1] = laid[-1]._replace(data=whole[begin:end])
+        stop = end
+    return laid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -416,13 +466,13 @@ class _Putting:
     """Blobs that a thread of a process is putting."""
 
     done: Future[None]
-    blobs: dict[bytes, Bytes]
+    laid: list[Laid]
     pid: int
 
     @property
     def has_views(self) -> bool:
         """Whether some are memory of somebody else, which must not change meanwhile."""
-        return any(isinstance(blob, memoryview) for blob in self.blobs.values())
+        return any(isinstance(some.data, memoryview) for some in self.laid)
 
 
 def _payload_batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:

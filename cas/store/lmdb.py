@@ -20,7 +20,7 @@ import numpy as np
 from cas.errors import ConflictError, CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
 from cas.hashing import HASH_BYTES, Bytes, Hashes, split_hashes
 from cas.store import environment
-from cas.store.contract import STORE, Lease, Run, T, single_runs
+from cas.store.contract import STORE, Laid, Lease, Run, T, single_runs
 from cas.store.environment import INDEX, SEGMENTS, Environment
 from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
@@ -282,6 +282,8 @@ class LmdbStore:
     @contextmanager
     def _alone(self, shared: Environment) -> Iterator[None]:
         """Keeps everybody else from opening the store; refused where somebody has it open."""
+        if shared.users > 1:
+            environment.release_dropped()
         where = "another handle of this process" if shared.users > 1 else "another process"
         try:
             if shared.users > 1:
@@ -468,8 +470,12 @@ class LmdbTransaction(LmdbView):
         self._now: int | None = None
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
-        present = self._places([hash_ for hash_, _ in blobs]) if blobs else {}
-        lay_segments(self._shared, self._txn, (item for item in blobs if item[0] not in present))
+        self.put_laid([Laid.one(*item) for item in blobs])
+
+    def put_laid(self, laid: Sequence[Laid]) -> None:
+        if laid:
+            present = self._places([hash_ for some in laid for hash_ in some.hashes])
+            lay_segments(self._shared, self._txn, laid, present)
 
     def remove_blobs(self, hashes: Sequence[bytes]) -> None:
         index = self._shared.databases[INDEX]

@@ -332,17 +332,18 @@ class ChunkCutter:
         counts = cuts - starts
         bounds = np.concatenate((np.zeros(1, np.int64), rows.row_ends()))
         lengths = bounds[cuts] - bounds[starts]
+        whole: memoryview | None = None
         if (lengths > PIECE_BYTES).any():
             payloads, counts = _payloads_with_pieces(rows, starts, cuts)
         elif rows.row_bytes is not None or (counts == 1).all():
-            flat = rows.flat.data
+            flat, whole = rows.flat.data, rows.flat.data[: bounds[cuts[-1]]]
             payloads = [
                 flat[begin:end] for begin, end in zip(bounds[starts].tolist(), bounds[cuts].tolist(), strict=True)
             ]
         else:
             payloads = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
         sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
-        return Entries(self._writer.add_chunks(payloads, self._layout), counts, sizes)
+        return Entries(self._writer.add_chunks(payloads, self._layout, whole=whole), counts, sizes)
 
     def _add(self, part: Part) -> None:
         if len(self._parts) and isinstance(part, Keep):
