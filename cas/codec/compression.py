@@ -25,6 +25,7 @@ _BYTE_PLANES: Final = 1
 _PLANE_SIZES: Final = (2, 4, 8, 16)
 _WIDE: Final = {8: np.dtype("<u8")}
 _PROBE_BYTES: Final = 4096
+_NOISE_BYTES: Final = 2 * _PROBE_BYTES
 _local = threading.local()
 
 
@@ -53,7 +54,7 @@ def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> 
     """Returns the form at rest of a payload: the smallest tried, or the payload itself.
 
     A compressed form is kept only where it saves at least one eighth. ``element_bytes`` above 1 also
-    tries byte planes, on a probe first; ``compress=False`` tries nothing.
+    tries byte planes, on a probe first; what looks like noise on a probe is left; ``compress=False`` tries nothing.
     """
     if is_framed(payload):
         return _compress(payload)
@@ -63,6 +64,8 @@ def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> 
     if element_bytes in _PLANE_SIZES and _planes_win(payload, element_bytes):
         frame = _PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)
         framed = frame + _compress(_to_planes(payload, element_bytes))
+    elif _is_noise(payload):
+        return payload
     else:
         framed = _compress(payload)
     return framed if len(framed) <= limit else payload
@@ -143,6 +146,15 @@ def _planes_win(payload: Bytes, element_bytes: int) -> bool:
     """Whether byte planes come out smaller, by a probe: zstd is slowest on the elements as they are."""
     probe = memoryview(payload)[:_PROBE_BYTES]
     return len(_compress(_to_planes(probe, element_bytes))) < len(_compress(probe))
+
+
+def _is_noise(payload: Bytes) -> bool:
+    """Whether what stands at the front and in the middle of a long payload, by a probe, does not shrink at all."""
+    if len(payload) < _NOISE_BYTES:
+        return False
+    view, middle = memoryview(payload), len(payload) // 2
+    half = _PROBE_BYTES // 2
+    return len(_compress(b"".join((view[:half], view[middle : middle + half])))) >= _PROBE_BYTES
 
 
 def _to_planes(payload: Bytes, element_bytes: int) -> Bytes:

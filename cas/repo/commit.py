@@ -115,16 +115,15 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
     made = time.time_ns() // 1000
     nodes = repository.nodes.over(repository.gate.over(writer.held))
 
-    def change(txn: Transaction) -> bytes:
+    def change(txn: Transaction) -> tuple[bytes, VersionRecord | None, TreeRecord]:
         ref = expect_head(txn, proposal.dataset, proposal.branch, proposal.branch_id, proposal.base)
         with writer_inside(txn, laid) as inside:
             state = _with_metadata(txn, proposal, nodes, inside)
             tree = inside.add_record(Kind.TREE, encode_tree(state))
             base = repository.version(proposal.base)
             base_columns = {column.name for column in repository.tree(base.tree).columns}
-            if tree == base.tree:
-                version = proposal.base
-            else:
+            version, record = proposal.base, None
+            if tree != base.tree:
                 record = VersionRecord(
                     tree,
                     (proposal.base,),
@@ -141,9 +140,11 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
             move_branch(txn, proposal.dataset, proposal.branch, ref, version, "commit", proposal.message)
         _settle_metadata(txn, proposal, base_columns)
         txn.remove(SESSIONS, proposal.dataset + proposal.session)
-        return version
+        return version, record, state
 
-    version = repository.store.write(change)
+    version, record, state = repository.store.write(change)
+    if record is not None and not record.details:  # details may be read back as other types
+        repository.remember(version, record, state)
     writer.clear()
     writer.release()
     return version

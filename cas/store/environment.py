@@ -90,6 +90,8 @@ class Environment:
         self._closing = False
         self._closed = False
         self._holders = 0
+        self.marker = str(path / MARKER)
+        self._data = str(path / "data.mdb")
         self.lease = FileLease(path / MARKER, OPEN)
         self._env = self._open()
         self.databases: dict[str, Any] = {}
@@ -138,7 +140,7 @@ class Environment:
 
     def _missing_bytes(self) -> int:
         pages = int(self._env.info()["last_pgno"]) + 1
-        return pages * self._page_bytes - os.stat(self.path / "data.mdb").st_size
+        return pages * self._page_bytes - os.stat(self._data).st_size
 
     def _database(self, name: bytes) -> Any:
         try:

@@ -154,6 +154,8 @@ class LmdbStore:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        # Names made once: every write looks at both files.
+        self._data, self._marker = str(path / "data.mdb"), str(path / MARKER)
         self._read_only = read_only
         self._shared: Environment | None = None
         self._pid = 0
@@ -224,8 +226,8 @@ class LmdbStore:
     def _check_file(self) -> None:
         """Refuses a store that was deleted, or that another one has taken the place of, since the handle was opened."""
         try:
-            status = os.stat(self.path / "data.mdb")
-            os.stat(self.path / MARKER)
+            status = os.stat(self._data)
+            os.stat(self._marker)
         except FileNotFoundError as error:
             gone = os.path.basename(error.filename)
             raise StoreNotFoundError(
@@ -490,12 +492,12 @@ class LmdbTransaction(LmdbView):
 
     def timestamp(self) -> int:
         if self._now is None:
-            self._now = max(_file_system_time(self._shared.path / MARKER), self.clock() + 1)
+            self._now = max(_file_system_time(self._shared.marker), self.clock() + 1)
             self.put(STORE, b"clock", _CLOCK.pack(self._now))
         return self._now
 
 
-def _file_system_time(marker: Path) -> int:
+def _file_system_time(marker: str) -> int:
     """Touches the marker and returns the time that its file system gave it, in microseconds."""
     try:
         os.utime(marker)

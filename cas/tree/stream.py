@@ -330,16 +330,13 @@ class ChunkCutter:
         """Writes the chunks between cuts and returns their entries."""
         starts = np.concatenate((np.zeros(1, np.int64), cuts[:-1]))
         counts = cuts - starts
-        bounds = np.concatenate((np.zeros(1, np.int64), rows.row_ends()))
-        lengths = bounds[cuts] - bounds[starts]
+        begins, ends = rows.offsets(starts), rows.offsets(cuts)
         whole: memoryview | None = None
-        if (lengths > PIECE_BYTES).any():
+        if (ends - begins > PIECE_BYTES).any():
             payloads, counts = _payloads_with_pieces(rows, starts, cuts)
         elif rows.row_bytes is not None or (counts == 1).all():
-            flat, whole = rows.flat.data, rows.flat.data[: bounds[cuts[-1]]]
-            payloads = [
-                flat[begin:end] for begin, end in zip(bounds[starts].tolist(), bounds[cuts].tolist(), strict=True)
-            ]
+            flat, whole = rows.flat.data, rows.flat.data[: ends[-1]]
+            payloads = [flat[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         else:
             payloads = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
         sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
