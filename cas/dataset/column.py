@@ -62,9 +62,10 @@ class ReadOnlyColumn:
 
     def __getitem__(self, index: Any) -> Any:
         with self._dataset._lock:
-            selected = select(index, len(self))
+            table = self._dataset._state
+            selected = select(index, table.rows)
             numbers = range(selected, selected + 1) if isinstance(selected, int) else selected
-            state = self._dataset._column_state(self._name)
+            state = table.columns.get(self._name) or self._dataset._column_state(self._name)
             try:
                 streams = state.read_numbers(numbers)
             except CorruptedError as error:
