@@ -340,7 +340,9 @@ class BlobWriter:
         compress = layout.compress and self._compress
         if whole is not None and not compress:
             lengths = list(map(len, payloads))
-            if not compression.are_framed(np.frombuffer(whole, np.uint8), np.cumsum(lengths, dtype=np.int64) - lengths).any():
+            if not compression.are_framed(
+                np.frombuffer(whole, np.uint8), np.cumsum(lengths, dtype=np.int64) - lengths
+            ).any():
                 self._hold(_lay_together(keys, lengths, whole, missing))
                 return
 
