@@ -83,7 +83,6 @@ def test_planes_are_unpacked_in_place(element_bytes: int, offset: int, top: int,
     numbers = np.random.default_rng(2).integers(0, top, 3_000)
     payload = numbers.astype(f"<i{min(element_bytes, 8)}").repeat(max(1, element_bytes // 8)).tobytes() + b"x" * extra
     blob = compression.encode(payload, element_bytes=element_bytes)
-    assert bytes(blob[:4]) in (PLANES, ZSTD)
     memory = np.full(len(payload) + 8, 255, np.uint8)
     compression.decode_into(blob, memory[offset : offset + len(payload)])
     assert memory[offset : offset + len(payload)].tobytes() == payload
