@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cas.codec.rows import Ints
 from cas.codec.values import Streams, decode_values, encode_values, is_one_value
+from cas.dataset.bridges import encode_foreign
 from cas.dataset.draft import Encoded
 from cas.dataset.indexing import select
 from cas.dataset.readable import Readable
@@ -51,7 +52,7 @@ def encode_batches(columns: Mapping[str, ColumnState], rows: Batch) -> Iterator[
     """Yields the rows of every column's streams and their count, batch by batch.
 
     ``rows`` is a dict of columns with as many values each; a list of dicts, one a row; a dataset or some rows of one;
-    or an iterator of any of these. Columns left out must be nullable. Raises
+    a table of Arrow or pandas; or an iterator of any of these. Columns left out must be nullable. Raises
     :class:`~cas.errors.InvalidInputError`, naming column and row.
     """
     if not columns:
@@ -63,13 +64,16 @@ def encode_batches(columns: Mapping[str, ColumnState], rows: Batch) -> Iterator[
         yield _encode_columns(columns, rows)
     elif isinstance(rows, (list, tuple)):
         yield _encode_columns(columns, _as_columns(columns, rows), len(rows))
+    elif (tables := encode_foreign({name: column.type for name, column in columns.items()}, rows)) is not None:
+        for encoded, count in tables:
+            yield _with_missing(columns, encoded, count), count
     elif isinstance(rows, Iterator):
         for batch in rows:
             yield from encode_batches(columns, batch)
     else:
         raise InvalidTypeError(
             f"{type(rows).__name__} cannot be appended; expected a dict of columns, a list of dicts (one a row), a "
-            f"dataset, or a generator of such batches"
+            f"dataset, a table of Arrow, pandas or polars, or a generator of such batches"
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from cas.codec.rows import Ints
+from cas.dataset.bridges import TableBridges
 from cas.dataset.indexing import select
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Row(RowView):
         self._dataset._column(column)[self._number] = value
 
 
-class RowRangeView(Sequence[RowView]):
+class RowRangeView(Sequence[RowView], TableBridges):
     """Several rows: ``rows["column"]`` reads their values at once, ``rows[i]`` is one of them."""
 
     __slots__ = ("_dataset", "_numbers")
