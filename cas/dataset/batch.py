@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cas.codec.rows import Ints
 from cas.codec.values import Streams, decode_values, encode_values, is_one_value
-from cas.dataset.bridges import encode_foreign
+from cas.dataset.bridges import encode_foreign, encode_foreign_column
 from cas.dataset.draft import Encoded
 from cas.dataset.indexing import select
 from cas.dataset.readable import Readable
@@ -106,6 +106,14 @@ def _encode(type_: Type, values: object, column: str) -> Streams:
             f"dicts, [{{{column!r}: ...}}], also by a generator",
             column=column,
         )
+    return encode_given(type_, values, column)
+
+
+def encode_given(type_: Type, values: object, column: str) -> Streams:
+    """Returns the rows of each stream for the values of a column: a list, an array, or a column of another library."""
+    foreign = encode_foreign_column(type_, values, column)
+    if foreign is not None:
+        return foreign
     if isinstance(values, Iterable) and not hasattr(values, "__len__"):
         values = list(values)
     return encode_values(type_, values, column)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
-from cas.codec.given import refused_again
 from cas.codec.values import Streams
-from cas.errors import InvalidInputError, InvalidTypeError
-from cas.integrations.arrow.encoding import encode_array
+from cas.errors import InvalidTypeError
+from cas.integrations.arrow.encoding import encode_array, encode_chunks
 from cas.integrations.arrow.library import pa
+from cas.integrations.piecewise import PIECE_BYTES, Pieces, check_known, check_names, encode_pieces
 from cas.types import Type
-
-_STEP_BYTES: Final = 16 << 20
 
 
 def reader_of(table: Any) -> Any:
@@ -20,6 +18,8 @@ def reader_of(table: Any) -> Any:
 
     Raises :class:`~cas.errors.InvalidTypeError` for what is no table, such as a single column.
     """
+    if isinstance(table, pa.RecordBatchReader):
+        return table
     try:
         if hasattr(table, "__arrow_c_stream__"):
             return pa.RecordBatchReader.from_stream(table)
@@ -31,39 +31,33 @@ def reader_of(table: Any) -> Any:
     return pa.RecordBatchReader.from_batches(batch.schema, [batch])
 
 
-def encode_table(types: Mapping[str, Type], table: Any) -> Iterator[tuple[dict[str, Streams], int]]:
+def encode_table(types: Mapping[str, Type], table: Any) -> Pieces:
     """Yields the rows of every column's streams and their count, some 16 MiB at a time.
 
     Raises :class:`~cas.errors.InvalidInputError`, naming column and row of the table, for a value that does not fit.
     """
     reader = reader_of(table)
-    names = check_names(reader.schema)
-    unknown = sorted(set(names) - set(types))
-    if unknown:
-        raise InvalidInputError(f"there is no column {unknown[0]!r}; the columns are {list(types)}", column=unknown[0])
-    done = 0
-    for batch in _pieces(reader):
-        try:
-            yield {name: encode_array(types[name], batch[name], name) for name in names}, batch.num_rows
-        except InvalidInputError as error:
-            if error.row is None or error.column is None:
-                raise
-            raise refused_again(error, error.column, done + error.row) from None
-        done += batch.num_rows
+    names = reader.schema.names
+    check_names(names)
+    check_known(names, types)
+    return encode_pieces(
+        _slices(reader),
+        lambda batch: ({name: encode_array(types[name], batch[name], name) for name in names}, batch.num_rows),
+    )
 
 
-def check_names(schema: Any) -> list[str]:
-    """Returns the names of the columns; refuses one that is there twice."""
-    names: list[str] = schema.names
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidInputError(f"the table has two columns of the name {name!r}; rename one", column=name)
-    return names
-
-
-def _pieces(reader: Any) -> Iterator[Any]:
+def _slices(reader: Any) -> Iterator[Any]:
     """The batches, large ones in slices."""
     for batch in reader:
-        step = max(1, _STEP_BYTES * batch.num_rows // max(1, batch.nbytes))
+        step = max(1, PIECE_BYTES * batch.num_rows // max(1, batch.nbytes))
         for start in range(0, batch.num_rows, step):
             yield batch.slice(start, step)
+
+
+def encode_column(type_: Type, values: Any, column: str) -> Streams:
+    """Returns the rows of each stream for a column of anything that speaks Arrow's C interface."""
+    try:
+        array = pa.chunked_array(values) if hasattr(values, "__arrow_c_stream__") else pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
+        raise InvalidTypeError(f"{type(values).__name__} is no column to Arrow: {error}", column=column) from error
+    return encode_chunks(type_, array, column)

@@ -43,6 +43,11 @@ def encode_array(type_: Type, array: Any, column: str) -> Streams:
     return encode_values(type_, values_of(array, type_), column) if streams is None else streams
 
 
+def encode_chunks(type_: Type, array: Any, column: str) -> Streams:
+    """Returns the rows of each stream for the values of an Arrow array or of a chunked one."""
+    return encode_array(type_, array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array, column)
+
+
 def values_of(array: Any, type_: Type | None = None) -> Any:
     """Returns values as the columns take them: NumPy arrays of numbers and times, lists, and lists of these.
 

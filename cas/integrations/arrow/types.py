@@ -40,6 +40,12 @@ def cas_type(field: Any, chunks: Sequence[Any] | None = None) -> Type:
     return _from_field(field, chunks, field.name)
 
 
+def type_of_array(array: Any, column: str) -> Type:
+    """Returns the column type for all values of a column, an Arrow array or a chunked one."""
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+    return cas_type(pa.field(column, array.type), chunks)
+
+
 def _same(given: Any, expected: Any) -> bool:
     """Whether two Arrow types hold the same values, whatever they allow to be missing and however long lists may be."""
     return bool(_form(given) == _form(expected))

@@ -15,24 +15,24 @@ from typed_values import ALL, plain
 import cas
 from cas import types
 from cas.codec.values import decode_values, encode_values
+
+pytest.importorskip("pyarrow")
+
 from cas.integrations.arrow.arrays import arrow_array
 from cas.integrations.arrow.dicts import dict_from_json, dict_to_json
 from cas.integrations.arrow.encoding import encode_array
 from cas.integrations.arrow.fields import arrow_field
 from cas.integrations.arrow.types import cas_type
 
-pa = pytest.importorskip("pyarrow")
-
 NAMES = sorted(ALL)
-patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
 def bytes_of(streams: Any) -> dict[str, tuple[bytes, list[int]]]:
     return {name: (rows.flat.tobytes(), rows.lengths().tolist()) for name, rows in streams.items()}
 
 
-@patient
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=SLOW)
 @given(name=st.sampled_from(NAMES), tensors=st.booleans(), data=st.data())
 def test_rows_come_back_as_they_were(name: str, tensors: bool, data: st.DataObject) -> None:
     """From a slice too, whose offsets begin in the middle of the buffers."""
@@ -50,8 +50,7 @@ def test_rows_come_back_as_they_were(name: str, tensors: bool, data: st.DataObje
     assert plain(list(decode_values(kind.type, back))) == [plain(kind.reads(value)) for value in values]
 
 
-@patient
-@settings(max_examples=30)
+@settings(max_examples=30, suppress_health_check=SLOW)
 @given(data=st.data())
 def test_a_dataset_comes_back_with_the_same_tree(data: st.DataObject) -> None:
     """By a table and by a stream in small batches, and through other libraries' hands where they keep the schema."""
@@ -64,7 +63,9 @@ def test_a_dataset_comes_back_with_the_same_tree(data: st.DataObject) -> None:
         ds.metadata["made"] = {"by": "a test", "seed": np.arange(3)}
         ds[names[0]].metadata["note"] = "first"
         ds.commit()
-        for number, given_ in enumerate((ds.to_arrow(), ds.to_arrow(tensors=False), ds.to_arrow_batches(batch_rows=2), ds)):
+        for number, given_ in enumerate(
+            (ds.to_arrow(), ds.to_arrow(tensors=False), ds.to_arrow_batches(batch_rows=2), ds)
+        ):
             again = cas.from_arrow(f"{folder}/{number}", given_)
             assert again.schema == ds.schema
             assert again.version.tree == ds.version.tree
@@ -85,7 +86,9 @@ def test_dicts_that_look_like_what_stands_for_others() -> None:
 def test_pandas_and_parquet_keep_the_schema(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     ds = cas.create(tmp_path / "a", {"c": types.ClassLabel(["b", "a"]), "x": types.Array("int16", (2, 2)), "d": dict})
-    ds.append({"c": ["a", "b", "a"], "x": np.arange(12, dtype=np.int16).reshape(3, 2, 2), "d": [{"a": 1}, {}, {"b": b"x"}]})
+    ds.append(
+        {"c": ["a", "b", "a"], "x": np.arange(12, dtype=np.int16).reshape(3, 2, 2), "d": [{"a": 1}, {}, {"b": b"x"}]}
+    )
     ds.commit()
     parquet.write_table(ds.to_arrow(), tmp_path / "a.parquet")
     again = cas.from_arrow(tmp_path / "b", parquet.read_table(tmp_path / "a.parquet"))
