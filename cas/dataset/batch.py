@@ -10,7 +10,7 @@ from cas.codec.rows import Ints
 from cas.codec.values import Streams, decode_values, encode_values, is_one_value
 from cas.dataset.bridges import encode_foreign, encode_foreign_column
 from cas.dataset.draft import Encoded
-from cas.dataset.indexing import select
+from cas.dataset.indexing import choose_columns, select
 from cas.dataset.readable import Readable
 from cas.dataset.rows import RowRangeView
 from cas.dataset.state import ColumnState, State
@@ -44,6 +44,8 @@ def freeze(rows: Any) -> Any:
         state = rows.dataset._frozen()
         numbers = select(rows.numbers, state.rows)
         assert not isinstance(numbers, int)
+        if rows.columns is not None:
+            state.columns = {name: state.columns[name] for name in choose_columns(state.columns, rows.columns)}
         return FrozenRows(state, numbers)
     return rows
 

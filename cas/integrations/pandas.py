@@ -151,6 +151,9 @@ def _type_of(series: Any, column: str) -> Type:
     values, missing = _values(series)
     if missing is None or not missing.any():
         return type_of_values(values, column)
+    if values.dtype.kind == "O":
+        values[missing] = None
+        return type_of_values(values, column)
     return types.Nullable(type_of_values(values[~missing], column))
 
 

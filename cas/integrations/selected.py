@@ -10,9 +10,10 @@ from cas.codec.rows import Ints
 from cas.codec.values import Streams
 from cas.dataset.batch import FrozenRows, freeze
 from cas.dataset.column import ReadOnlyColumn
+from cas.dataset.indexing import choose_columns
 from cas.dataset.readable import Readable
 from cas.dataset.rows import RowRangeView
-from cas.errors import ColumnNotFoundError, CorruptedError, InvalidTypeError, shown
+from cas.errors import CorruptedError, InvalidTypeError
 from cas.types import Type
 
 _BATCH_BYTES: Final = 8 << 20
@@ -66,11 +67,4 @@ def select_columns(rows: Readable | RowRangeView, columns: Iterable[str] | None 
         return Selected(dataset, frozen, tuple(known))
     if isinstance(columns, str):
         raise InvalidTypeError(f"columns={columns!r} is one name; expected a list of names, such as [{columns!r}]")
-    names = tuple(columns)
-    for name in names:
-        if name not in known:
-            listed = ", ".join(map(repr, known)) or "none"
-            raise ColumnNotFoundError(f"there is no column {shown(name)}; the columns are: {listed}", name=name)
-    if len(set(names)) < len(names):
-        raise InvalidTypeError(f"columns={shown(list(names))} has a name twice; expected each column once")
-    return Selected(dataset, frozen, names)
+    return Selected(dataset, frozen, choose_columns(known, columns))

@@ -20,8 +20,16 @@ def reader_of(table: Any) -> Any:
     """
     if isinstance(table, pa.RecordBatchReader):
         return table
+    if is_frame_of_polars(table):
+        _check_objects(table)
+    stream = hasattr(table, "__arrow_c_stream__")
+    if not stream and not hasattr(table, "__arrow_c_array__"):
+        raise InvalidTypeError(
+            f"{type(table).__name__} does not speak Arrow; expected a table, a record batch or reader, a data frame, "
+            f"or anything else that has __arrow_c_stream__"
+        )
     try:
-        if hasattr(table, "__arrow_c_stream__"):
+        if stream:
             return pa.RecordBatchReader.from_stream(table)
         batch = pa.record_batch(table)
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
@@ -29,6 +37,18 @@ def reader_of(table: Any) -> Any:
             f"{type(table).__name__} is no table of columns to Arrow ({error}); one column is given as {{name: values}}"
         ) from error
     return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+
+
+def is_frame_of_polars(table: object) -> bool:
+    """Tells a data frame of polars without importing it."""
+    return any(kind.__name__ == "DataFrame" and kind.__module__.startswith("polars.") for kind in type(table).__mro__)
+
+
+def _check_objects(frame: Any) -> None:
+    """Refuses objects of Python, which polars gives to others as addresses."""
+    for name, dtype in frame.schema.items():
+        if str(dtype) == "Object":
+            raise InvalidTypeError(f"column {name!r} holds objects of Python; cast it to a type of polars", column=name)
 
 
 def encode_table(types: Mapping[str, Type], table: Any) -> Pieces:

@@ -19,7 +19,7 @@ from cas.types import Type
 _MAX_CLASSES: Final = 2**16
 """More distinct values of an Arrow dictionary are texts rather than classes."""
 _ADVICE: Final = {
-    "null": "all of its values are missing: say what they would be, as in schema={name: cas.types.Nullable('text')}",
+    "null": "no value says of which one they are: give it, as in schema={{{column!r}: cas.types.Nullable('text')}}",
     "decimal": "cast it to string, to keep every digit, or to float64 or int64",
     "duration": "cast it to int64, the count of its unit",
     "time": "cast it to int64, the count of its unit since midnight",
@@ -104,7 +104,7 @@ def _missing(field: Any, chunks: Sequence[Any] | None) -> bool:
 
 
 def stored(array: Any) -> Any:
-    """Returns an array without what is only another form of its values: extensions, run lengths, and dictionaries.
+    """Returns an array without what is only another form of its values: extensions, run lengths, views, dictionaries.
 
     Tensors stay, and dictionaries of text in which none is missing.
     """
@@ -112,9 +112,40 @@ def stored(array: Any) -> Any:
         return stored(array.storage)
     if pa.types.is_run_end_encoded(array.type):
         return stored(pc.run_end_decode(array))
-    if pa.types.is_dictionary(array.type) and (array.dictionary.null_count or not is_text(array.type.value_type)):
-        return stored(array.dictionary_decode())
-    return array
+    if pa.types.is_dictionary(array.type):
+        names = stored(array.dictionary)
+        plain = pa.DictionaryArray.from_arrays(array.indices, names)
+        return plain if is_text(names.type) and not names.null_count else plain.dictionary_decode()
+    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+        return _lists_of_views(array)
+    return array.cast(_without_views(array.type)) if _has_views(array.type) else array
+
+
+def _lists_of_views(array: Any) -> Any:
+    """Lists in order, for list views; the cast of pyarrow 26 loses their items."""
+    counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.cumsum(np.concatenate([[0], counts]), dtype=np.int64))
+    return pa.LargeListArray.from_arrays(offsets, stored(array.flatten()), mask=array.is_null())
+
+
+def _has_views(type_: Any) -> bool:
+    """Whether there are views of text or bytes in an Arrow type, for which pyarrow lacks most functions."""
+    if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
+        return True
+    return any(_has_views(type_.field(number).type) for number in range(type_.num_fields))
+
+
+def _without_views(type_: Any) -> Any:
+    kinds = pa.types
+    if is_text(type_) or is_bytes(type_):
+        return pa.large_string() if is_text(type_) else pa.large_binary()
+    if kinds.is_list(type_) or kinds.is_large_list(type_):
+        return pa.large_list(type_.value_field.with_type(_without_views(type_.value_type)))
+    if kinds.is_fixed_size_list(type_):
+        return pa.list_(type_.value_field.with_type(_without_views(type_.value_type)), type_.list_size)
+    if kinds.is_struct(type_):
+        return pa.struct([field.with_type(_without_views(field.type)) for field in type_])
+    return type_
 
 
 def _from_arrow(type_: Any, chunks: Sequence[Any] | None, column: str) -> Type:
@@ -176,7 +207,8 @@ def _dtype(type_: Any, column: str) -> str:
         return str(np.dtype(type_.to_pandas_dtype()).name)
     advice = next((advice for kind, advice in _ADVICE.items() if kind in str(type_)), "cast it, or leave it out")
     raise InvalidTypeError(
-        f"column {column!r} is of the Arrow type {type_}, which no column type equals; {advice}", column=column
+        f"column {column!r} is of the Arrow type {type_}, which no column type equals; {advice.format(column=column)}",
+        column=column,
     )
 
 
