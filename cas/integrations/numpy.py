@@ -23,7 +23,7 @@ from cas.repo.location import Url
 def to_numpy(rows: Readable | RowRangeView, columns: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
     """Returns an array for each column; see :meth:`cas.Dataset.to_numpy`."""
     selected = select_columns(rows, columns)
-    return {name: as_array(decode_values(selected.type(name), selected.read(name))) for name in selected.columns}
+    return {name: as_array(selected.read(name, decode_values)) for name in selected.columns}
 
 
 def as_array(values: Any) -> NDArray[Any]:

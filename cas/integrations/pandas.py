@@ -48,7 +48,7 @@ _MASKED: Final = {
 def to_pandas(rows: Readable | RowRangeView, columns: Iterable[str] | None = None, index: str | None = None) -> Any:
     """Returns a :class:`pandas.DataFrame`; see :meth:`cas.Dataset.to_pandas`."""
     selected = select_columns(rows, columns)
-    series = {name: _series(selected.type(name), selected.read(name)) for name in selected.columns}
+    series = {name: selected.read(name, _series) for name in selected.columns}
     frame = pd.DataFrame(series, index=pd.RangeIndex(len(selected)), copy=False)
     if index is None:
         return frame
@@ -60,7 +60,7 @@ def to_pandas(rows: Readable | RowRangeView, columns: Iterable[str] | None = Non
 def to_series(column: ReadOnlyColumn) -> Any:
     """Returns a :class:`pandas.Series` of the values of a column."""
     selected = select_columns(column._dataset, [column.name])
-    return _series(column.type, selected.read(column.name)).rename(column.name)
+    return selected.read(column.name, _series).rename(column.name)
 
 
 def _series(type_: Type, streams: Mapping[str, Rows]) -> Any:
@@ -81,10 +81,15 @@ def _series(type_: Type, streams: Mapping[str, Rows]) -> Any:
         return pd.Series(decode_values(of, streams), copy=False)
     if isinstance(of, types.Scalar) and of.dtype in _MASKED:
         return pd.Series(_MASKED[of.dtype](decode_values(of, streams), missing))
-    if isinstance(of, types.Image) and not of.raw:
-        type_ = types.Bytes() if missing is None else types.Nullable(types.Bytes())
-    values = decode_values(type_, streams)
+    values = decode_values(_with_bytes(type_), streams)
     return pd.Series(values if isinstance(of, types.Text) and len(values) else as_objects(values))
+
+
+def _with_bytes(type_: Type) -> Type:
+    """The type with encoded images read as the bytes that they are."""
+    if isinstance(type_, (types.Nullable, types.Sequence)):
+        return type(type_)(_with_bytes(type_.of))
+    return types.Bytes() if isinstance(type_, types.Image) and not type_.raw else type_
 
 
 def from_pandas(

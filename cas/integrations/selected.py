@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from cas.codec.rows import Ints
 from cas.codec.values import Streams
@@ -16,6 +16,7 @@ from cas.dataset.rows import RowRangeView
 from cas.errors import CorruptedError, InvalidTypeError
 from cas.types import Type
 
+Made = TypeVar("Made")
 _BATCH_BYTES: Final = 8 << 20
 _BATCH_ROWS: Final = 1 << 20
 
@@ -35,12 +36,12 @@ class Selected:
         """Returns the type of a column."""
         return self.rows.state.columns[column].type
 
-    def read(self, column: str, start: int = 0, stop: int | None = None) -> Streams:
-        """Returns the rows of each stream of a column; damage is told with column, rows and version."""
+    def read(self, column: str, make: Callable[[Type, Streams], Made], start: int = 0, stop: int | None = None) -> Made:
+        """Returns what a function makes of rows of a column; damage is told with column, rows and version."""
         numbers: range | Ints = self.rows.numbers[start:stop]
         state = self.rows.state.columns[column]
         try:
-            return state.read_numbers(numbers)
+            return make(state.type, state.read_numbers(numbers))
         except CorruptedError as error:
             raise ReadOnlyColumn(self.dataset, column)._told(error, state, numbers) from error
 

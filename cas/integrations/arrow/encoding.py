@@ -218,7 +218,7 @@ def _encode_shaped(type_: Any, array: Any, column: str) -> Streams | None:
             elements = np.asarray(elements, getattr(elements, "dtype", types.native_dtype(type_.dtype)))
             arrays.append(elements.reshape(np.asarray(shape, np.int64)))
         except (ValueError, TypeError):
-            reason = f"{len(elements)} elements do not have the shape {list(shape)}"
+            reason = f"{len(elements)} elements do not have the shape {np.asarray(shape).tolist()}"
             raise refused(InvalidInputError, column, row, reason) from None
     return encode_values(type_, arrays, column)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from cas.dataset.column import ReadOnlyColumn
@@ -38,7 +39,7 @@ def to_reader(
 
 def _batches(selected: Selected, schema: Any, batch_rows: int | None) -> Iterator[Any]:
     for start, stop in selected.steps(selected.columns, batch_rows):
-        arrays = [arrow_array(selected.type(name), selected.read(name, start, stop)) for name in selected.columns]
+        arrays = [selected.read(name, arrow_array, start, stop) for name in selected.columns]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -54,7 +55,7 @@ def _chunked(selected: Selected, name: str, *, tensors: bool) -> Any:
     field = arrow_field(name, type_, tensors=tensors)
     fixed = all(layout.row_bytes is not None for layout in type_.layouts().values())
     steps = [(0, len(selected))] if fixed else selected.steps([name], batch_bytes=_CHUNK_BYTES)
-    chunks = [arrow_array(type_, selected.read(name, *step), tensors=tensors) for step in steps]
+    chunks = [selected.read(name, partial(arrow_array, tensors=tensors), *step) for step in steps]
     return pa.chunked_array(chunks, field.type)
 
 
