@@ -227,7 +227,7 @@ def encode_foreign(types: Mapping[str, Type], rows: object) -> Iterator[tuple[di
 
     Tables are data frames of pandas, and what speaks Arrow's C interface, such as those of pyarrow and polars.
     """
-    if _is_of_pandas(rows, "DataFrame"):
+    if is_of("pandas", "DataFrame", rows):
         from cas.integrations.pandas import encode_frame
 
         return encode_frame(types, rows)
@@ -240,7 +240,7 @@ def encode_foreign(types: Mapping[str, Type], rows: object) -> Iterator[tuple[di
 
 def encode_foreign_column(type_: Type, values: object, column: str) -> Streams | None:
     """Returns the encoded values of a column of another library; None for what is none."""
-    if _is_of_pandas(values, "Series"):
+    if is_of("pandas", "Series", values):
         from cas.integrations.pandas import encode_series
 
         return encode_series(type_, values, column)
@@ -251,9 +251,10 @@ def encode_foreign_column(type_: Type, values: object, column: str) -> Streams |
     return None
 
 
-def _is_of_pandas(value: object, name: str) -> bool:
-    """Tells an object of pandas without importing it."""
-    return any(kind.__name__ == name and kind.__module__.startswith("pandas.") for kind in type(value).__mro__)
+def is_of(library: str, name: str, value: object) -> bool:
+    """Tells an object of a class of another library without importing it."""
+    kinds = type(value).__mro__
+    return any(kind.__name__ == name and kind.__module__.partition(".")[0] == library for kind in kinds)
 
 
 def _speaks_arrow(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -29,12 +30,12 @@ def encode_pieces(pieces: Iterable[Any], encode: Callable[[Any], tuple[dict[str,
         done += count
 
 
-def check_names(names: Sequence[object]) -> None:
+def check_names(names: Iterable[object]) -> None:
     """Refuses names of columns that are no text, or that are there twice."""
-    for name in names:
+    for name, count in Counter(names).items():
         if not isinstance(name, str):
             raise InvalidInputError(f"a column of the table is called {name!r}; rename it, for names are text")
-        if names.count(name) > 1:
+        if count > 1:
             raise InvalidInputError(f"the table has two columns of the name {name!r}; rename one", column=name)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cas.codec.values import Streams
+from cas.dataset.bridges import is_of
 from cas.errors import InvalidTypeError
 from cas.integrations.arrow.encoding import encode_array, encode_chunks
 from cas.integrations.arrow.library import pa
@@ -20,8 +21,10 @@ def reader_of(table: Any) -> Any:
     """
     if isinstance(table, pa.RecordBatchReader):
         return table
-    if is_frame_of_polars(table):
+    if is_of("polars", "DataFrame", table):
         _check_objects(table)
+    if is_of("pandas", "DataFrame", table):
+        raise InvalidTypeError("a data frame of pandas has an index too; give it to cas.from_pandas")
     stream = hasattr(table, "__arrow_c_stream__")
     if not stream and not hasattr(table, "__arrow_c_array__"):
         raise InvalidTypeError(
@@ -37,11 +40,6 @@ def reader_of(table: Any) -> Any:
             f"{type(table).__name__} is no table of columns to Arrow ({error}); one column is given as {{name: values}}"
         ) from error
     return pa.RecordBatchReader.from_batches(batch.schema, [batch])
-
-
-def is_frame_of_polars(table: object) -> bool:
-    """Tells a data frame of polars without importing it."""
-    return any(kind.__name__ == "DataFrame" and kind.__module__.startswith("polars.") for kind in type(table).__mro__)
 
 
 def _check_objects(frame: Any) -> None:

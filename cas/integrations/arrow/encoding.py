@@ -38,7 +38,9 @@ def encode_array(type_: Type, array: Any, column: str) -> Streams:
     if not present.all():
         reason = f"the value is missing, and the column type {type_} is not nullable"
         raise refused(InvalidInputError, column, int(np.argmin(present)), reason)
-    encode = _ENCODERS.get(type(type_)) if len(array) else None
+    if not len(array):
+        return encode_values(type_, [], column)
+    encode = _ENCODERS.get(type(type_))
     streams = encode(type_, array, column) if encode else None
     return encode_values(type_, values_of(array, type_), column) if streams is None else streams
 
@@ -55,8 +57,6 @@ def values_of(array: Any, type_: Type | None = None) -> Any:
     """
     array = stored(array)
     kinds = pa.types
-    if not len(array):
-        return []
     if isinstance(array, pa.FixedShapeTensorArray):
         return _tensors(array, type_)
     if kinds.is_dictionary(array.type):
@@ -106,6 +106,8 @@ def _elements(array: Any, dtype: object) -> NDArray[Any] | None:
 
 def _fixed_bytes(array: Any) -> NDArray[np.uint8]:
     width = array.type.byte_width
+    if not len(array):
+        return np.empty(0, np.uint8)
     flat: NDArray[np.uint8] = np.frombuffer(array.buffers()[1], np.uint8)
     return flat[array.offset * width : (array.offset + len(array)) * width]
 

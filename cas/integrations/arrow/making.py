@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cas.dataset.bridges import is_of
 from cas.dataset.dataset import Dataset
 from cas.dataset.readable import Readable
 from cas.dataset.rows import RowRangeView
 from cas.errors import InvalidInputError
-from cas.integrations.arrow.appending import is_frame_of_polars, reader_of
+from cas.integrations.arrow.appending import reader_of
 from cas.integrations.arrow.dicts import dict_from_json
 from cas.integrations.arrow.fields import KEY, field_facts
 from cas.integrations.arrow.library import pa
@@ -52,7 +53,7 @@ def _looked_at(table: Any) -> tuple[Any, Callable[[str], list[Any] | None]]:
 
 def _is_in_memory(table: Any) -> bool:
     """Whether a table can be looked through without a cost: tables of pyarrow, data frames, and what is one batch."""
-    known = is_frame_of_polars(table) or isinstance(table, (pa.Table, pa.RecordBatch))
+    known = is_of("polars", "DataFrame", table) or isinstance(table, (pa.Table, pa.RecordBatch))
     return known or not hasattr(table, "__arrow_c_stream__")
 
 

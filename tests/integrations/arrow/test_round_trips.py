@@ -78,6 +78,15 @@ def test_dicts_as_json(value: dict[str, Any]) -> None:
     assert plain(dict_from_json(dict_to_json(value))) == plain(value)
 
 
+def test_arrays_without_elements(tmp_path: Path) -> None:
+    with cas.create(tmp_path / "a", {"x": types.Array("int8", (0, 3)), "y": types.Array("int8", (None, 0))}) as ds:
+        ds.append({"x": np.zeros((2, 0, 3), np.int8), "y": [np.zeros((size, 0), np.int8) for size in (2, 1)]})
+        ds.commit()
+        for name, tensors in (("b", True), ("c", False)):
+            with cas.from_arrow(tmp_path / name, ds.to_arrow(tensors=tensors)) as again:
+                assert again.version.tree == ds.version.tree
+
+
 def test_dicts_that_look_like_what_stands_for_others() -> None:
     for value in ({"$cbor": "Qmht"}, {"x": {"$cbor": 1}}, {"$cbor": {"$cbor": b"x"}}, {"$cbor": 1, "y": 2}):
         assert dict_from_json(dict_to_json(value)) == value

@@ -204,7 +204,8 @@ def test_a_dataset_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
         cas.from_arrow(tmp_path / "lake/other", table, schema={"y": "int8"})
     with pytest.raises(InvalidInputError, match="two columns of the name 'x'"):
         cas.from_arrow(tmp_path / "lake/other", pa.Table.from_arrays([pa.array([1])] * 2, ["x", "x"]))
-    for wrong in (5, [1], pa.array([1]), "text"):
+    pandas = pytest.importorskip("pandas")
+    for wrong in (5, [1], pa.array([1]), "text", pandas.DataFrame({"x": [1]})):
         with pytest.raises(InvalidTypeError):
             cas.from_arrow(tmp_path / "lake/other", wrong)
 
