@@ -47,10 +47,10 @@ def column_array(column: ReadOnlyColumn, dtype: Any = None, copy: bool | None = 
 def from_numpy(
     url: Url,
     arrays: Mapping[str, Any] | NDArray[Any],
-    message: str | None = None,
+    message: str | None,
     *,
-    schema: Mapping[str, Any] | None = None,
-    compress: bool = True,
+    schema: Mapping[str, Any] | None,
+    compress: bool,
 ) -> Dataset:
     """Creates a dataset of arrays and commits its rows; see :func:`cas.from_numpy`."""
     columns = _columns(arrays)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas import types
-from cas.codec.given import refused
 from cas.codec.nullable import encode_nullable
+from cas.codec.numbers import check_bools
 from cas.codec.rows import Rows
 from cas.codec.values import Streams, decode_values, encode_values
 from cas.dataset.column import ReadOnlyColumn
@@ -25,7 +25,7 @@ from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
 from cas.integrations.inference import is_missing, type_of_values
 from cas.integrations.making import Plan, given_types, make_dataset
 from cas.integrations.numpy import as_objects
-from cas.integrations.piecewise import PIECE_BYTES, Pieces, check_known, check_names, encode_pieces
+from cas.integrations.piecewise import PIECE_BYTES, Pieces, check_known, check_names, encode_pieces, missing_value
 from cas.integrations.selected import select_columns
 from cas.repo.location import Url
 from cas.types import MASK, Type, element_kind
@@ -66,7 +66,10 @@ def to_series(column: ReadOnlyColumn) -> Any:
 def _series(type_: Type, streams: Mapping[str, Rows]) -> Any:
     """The values in what pandas has for them, otherwise as objects."""
     of = type_.of if isinstance(type_, types.Nullable) else type_
-    missing = streams[MASK].flat == 0 if isinstance(type_, types.Nullable) else None
+    missing = None
+    if isinstance(type_, types.Nullable):
+        check_bools(streams[MASK])
+        missing = streams[MASK].flat == 0
     if isinstance(of, types.DateTime):
         times = decode_values(of, streams)
         if missing is not None:
@@ -93,13 +96,7 @@ def _with_bytes(type_: Type) -> Type:
 
 
 def from_pandas(
-    url: Url,
-    frame: Any,
-    message: str | None = None,
-    *,
-    index: bool | None = None,
-    schema: Mapping[str, Any] | None = None,
-    compress: bool = True,
+    url: Url, frame: Any, message: str | None, *, index: bool | None, schema: Mapping[str, Any] | None, compress: bool
 ) -> Dataset:
     """Creates a dataset of a data frame and commits its rows; see :func:`cas.from_pandas`."""
     if not isinstance(frame, pd.DataFrame):
@@ -107,16 +104,15 @@ def from_pandas(
     frame = _with_index(frame, index)
     given = given_types(schema, list(frame.columns))
     types_ = {name: given[name] if name in given else _type_of(frame[name], name) for name in frame.columns}
-    plan = Plan(types_)
     rows = frame.reset_index(drop=True)
-    return make_dataset(url, plan, rows, "Rows from pandas" if message is None else message, compress=compress)
+    return make_dataset(url, Plan(types_), rows, "Rows from pandas" if message is None else message, compress=compress)
 
 
 def encode_frame(types_: Mapping[str, Type], frame: Any) -> Pieces:
     """Yields the rows of every column's streams and their count, some 16 MiB at a time."""
     frame = _with_index(frame, None)
     check_known(list(frame.columns), types_)
-    step = max(1, PIECE_BYTES * len(frame) // max(1, int(frame.memory_usage(index=False).sum())))
+    step = max(1, PIECE_BYTES * len(frame) // max(1, int(frame.memory_usage(index=False, deep=True).sum())))
     pieces = (frame.iloc[start : start + step] for start in range(0, len(frame), step))
     return encode_pieces(
         pieces, lambda piece: ({name: encode_series(types_[name], piece[name], name) for name in piece}, len(piece))
@@ -177,8 +173,7 @@ def encode_series(type_: Type, series: Any, column: str) -> Streams:
     if missing is None or not missing.any():
         return encode_values(type_, values, column)
     if not isinstance(type_, types.Nullable):
-        reason = f"the value is missing, and the column type {type_} is not nullable"
-        raise refused(InvalidInputError, column, int(np.argmax(missing)), reason)
+        raise missing_value(type_, column, int(np.argmax(missing)))
     marks = [None if is_missing_ else True for is_missing_ in missing.tolist()]
     return encode_nullable(type_, marks, column, lambda of, _, name: encode_values(of, values[~missing], name))
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from cas.codec.given import refused_again
+from cas.codec.given import refused, refused_again
 from cas.codec.values import Streams
 from cas.errors import InvalidInputError
 from cas.types import Type
@@ -28,6 +28,11 @@ def encode_pieces(pieces: Iterable[Any], encode: Callable[[Any], tuple[dict[str,
             raise refused_again(error, error.column, done + error.row) from None
         yield encoded, count
         done += count
+
+
+def missing_value(type_: Type, column: str, row: int) -> InvalidInputError:
+    """Returns the error for a value that is missing where none may be."""
+    return refused(InvalidInputError, column, row, f"the value is missing, and the column type {type_} is not nullable")
 
 
 def check_names(names: Iterable[object]) -> None:

@@ -46,12 +46,7 @@ def _enum(type_: Type) -> Any:
 
 
 def from_polars(
-    url: Url,
-    frame: Any,
-    message: str | None = None,
-    *,
-    schema: Mapping[str, Any] | None = None,
-    compress: bool = True,
+    url: Url, frame: Any, message: str | None, *, schema: Mapping[str, Any] | None, compress: bool
 ) -> Dataset:
     """Creates a dataset of a data frame and commits its rows; see :func:`cas.from_polars`."""
     if isinstance(frame, pl.LazyFrame):

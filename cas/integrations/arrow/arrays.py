@@ -30,10 +30,12 @@ from cas.types import DATA, MASK, ML_DTYPES, SHAPE, Type
 from cas.types.dtypes import plane_bytes
 
 _WORD: Final = 8
+# Of an axis: beyond all arrays but those without elements, whose sizes could be anything and would overflow in a sum.
+_MAX_SIZE: Final = 2**40
 
 
 def arrow_array(type_: Type, streams: Mapping[str, Rows], *, tensors: bool = False) -> Any:
-    """Returns the Arrow array, of :func:`~cas.integrations.arrow.types.arrow_type`, for the rows of a column.
+    """Returns the Arrow array, of :func:`~cas.integrations.arrow.fields.arrow_type`, for the rows of a column.
 
     Raises :class:`~cas.errors.CorruptedError` for rows that no value has.
     """
@@ -64,7 +66,11 @@ def arrow_array(type_: Type, streams: Mapping[str, Rows], *, tensors: bool = Fal
 
 
 def _validity(present: NDArray[np.bool_] | None) -> Any:
-    return None if present is None else pa.py_buffer(np.packbits(present, bitorder="little"))
+    return None if present is None else _bits(present)
+
+
+def _bits(flags: NDArray[Any]) -> Any:
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))
 
 
 def _buffer(flat: NDArray[Any], alignment: int = _WORD) -> Any:
@@ -88,9 +94,7 @@ def _elements(dtype: str, rows: Rows, count: int, present: NDArray[np.bool_] | N
     flat = _native(rows, dtype)
     if dtype == "bool":
         check_bools(rows)
-        return pa.Array.from_buffers(
-            type_, count, [_validity(present), pa.py_buffer(np.packbits(flat, bitorder="little"))]
-        )
+        return pa.Array.from_buffers(type_, count, [_validity(present), _bits(flat)])
     if dtype.startswith("complex"):
         parts = type_.value_type
         child = pa.Array.from_buffers(parts, 2 * count, [None, _buffer(flat, parts.byte_width)])
@@ -212,7 +216,7 @@ def _shapes(type_: Any, streams: Mapping[str, Rows], present: NDArray[np.bool_] 
     sizes, wrong = shapes, np.zeros(rows.count, np.bool_)
     if isinstance(type_, types.Array):
         for axis, size in enumerate(type_.shape):
-            wrong |= (shapes[:, axis] != size) if size is not None else (shapes[:, axis] >= 2**62)
+            wrong |= (shapes[:, axis] != size) if size is not None else (shapes[:, axis] >= _MAX_SIZE)
     else:
         sizes = np.maximum(shapes, (0, 0, 1))  # two axes are marked by 0 channels
     # As floats, for what a stranger wrote may be of any size; up to 2**53 they are exact.

@@ -6,6 +6,7 @@ Numbers come as NumPy arrays over the Arrow buffers, text and byte strings as th
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, Final
@@ -19,25 +20,43 @@ from cas.codec.nullable import encode_nullable
 from cas.codec.rows import Ints, Rows
 from cas.codec.sequences import frame_items
 from cas.codec.values import Streams, encode_values
-from cas.errors import InvalidInputError
+from cas.errors import InvalidInputError, shown
 from cas.integrations.arrow.dicts import dict_from_json
 from cas.integrations.arrow.library import pa, pc
 from cas.integrations.arrow.types import is_bytes, is_list, is_text, stored
+from cas.integrations.piecewise import missing_value
 from cas.types import DATA, ML_DTYPES, Type
 
 
 def encode_array(type_: Type, array: Any, column: str) -> Streams:
     """Returns the rows of each stream for the values of an Arrow array.
 
-    Raises :class:`~cas.errors.InvalidInputError`, naming column and row, for a value that does not fit exactly.
+    Raises :class:`~cas.errors.InvalidInputError`, naming column and row, for a value that does not fit exactly, and for
+    an array that breaks the rules of Arrow, such as text that is no UTF-8.
     """
+    _check_valid(array, column)
+    return _encode(type_, array, column)
+
+
+def _check_valid(array: Any, column: str) -> None:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        for row in range(len(array)):
+            try:
+                array.slice(row, 1).validate(full=True)
+            except pa.ArrowInvalid as inner:
+                raise refused(InvalidInputError, column, row, f"it is not valid Arrow: {inner}") from None
+        raise InvalidInputError(f"column {column!r} is no valid Arrow array: {error}", column=column) from None
+
+
+def _encode(type_: Type, array: Any, column: str) -> Streams:
     array = stored(array)
     present: NDArray[np.bool_] = array.is_valid().to_numpy(zero_copy_only=False)
     if isinstance(type_, types.Nullable):
         return _encode_nullable(type_, array, present, column)
     if not present.all():
-        reason = f"the value is missing, and the column type {type_} is not nullable"
-        raise refused(InvalidInputError, column, int(np.argmin(present)), reason)
+        raise missing_value(type_, column, int(np.argmin(present)))
     if not len(array):
         return encode_values(type_, [], column)
     encode = _ENCODERS.get(type(type_))
@@ -62,13 +81,13 @@ def values_of(array: Any, type_: Type | None = None) -> Any:
     if kinds.is_dictionary(array.type):
         array = array.dictionary_decode()
     if array.null_count:
-        return array.to_pylist(maps_as_pydicts="strict")
+        return array.to_pylist()
     elements = _elements(array, getattr(type_, "dtype", None))
     if elements is not None:
         return elements
     if kinds.is_fixed_size_list(array.type) or is_list(array.type):
         return _split(array, values_of(array.flatten(), type_))
-    return array.to_pylist(maps_as_pydicts="strict")
+    return array.to_pylist()
 
 
 def _tensors(array: Any, type_: Type | None) -> Any:
@@ -126,7 +145,7 @@ def _split(array: Any, items: Any) -> Any:
 
 def _encode_nullable(type_: types.Nullable, array: Any, present: NDArray[np.bool_], column: str) -> Streams:
     marks: Any = present if present.all() else [True if there else None for there in present.tolist()]
-    return encode_nullable(type_, marks, column, lambda of, _, name: encode_array(of, _drop_nulls(array), name))
+    return encode_nullable(type_, marks, column, lambda of, _, name: _encode(of, _drop_nulls(array), name))
 
 
 def _drop_nulls(array: Any) -> Any:
@@ -143,7 +162,7 @@ def _encode_sequences(type_: types.Sequence, array: Any, column: str) -> Streams
         return None
     counts = _counts(array)
     try:
-        items = encode_array(type_.of, array.flatten(), column)
+        items = _encode(type_.of, array.flatten(), column)
     except InvalidInputError as error:
         if error.row is None:
             raise
@@ -154,7 +173,7 @@ def _encode_sequences(type_: types.Sequence, array: Any, column: str) -> Streams
 
 
 def _encode_bytes(type_: Type, array: Any, column: str) -> Streams | None:
-    """The buffer of byte strings or of text; what holds them is checked by Arrow."""
+    """The buffers of byte strings or of text as they are."""
     text = isinstance(type_, types.Text)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
@@ -163,25 +182,11 @@ def _encode_bytes(type_: Type, array: Any, column: str) -> Streams | None:
         return {DATA: Rows.varying(flat, np.arange(1, len(array) + 1, dtype=np.int64) * array.type.byte_width)}
     if not (is_text if text else is_bytes)(array.type):
         return None
-    if text:
-        _check_text(array, column)
     array = array.cast(pa.large_string() if text else pa.large_binary())
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
     flat = np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
     return {DATA: Rows.varying(flat[ends[0] : ends[-1]], ends[1:] - ends[0])}
-
-
-def _check_text(array: Any, column: str) -> None:
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        for row, value in enumerate(array.cast(pa.binary()).to_pylist()):
-            try:
-                value.decode()
-            except UnicodeDecodeError:
-                raise refused(InvalidInputError, column, row, f"{value!r} is no UTF-8") from None
-        raise InvalidInputError(f"column {column!r} is no valid Arrow array: {error}", column=column) from None
 
 
 def _encode_labels(type_: types.ClassLabel, array: Any, column: str) -> Streams | None:
@@ -202,10 +207,17 @@ def _encode_labels(type_: types.ClassLabel, array: Any, column: str) -> Streams 
 
 
 def _encode_dicts(type_: types.Dict, array: Any, column: str) -> Streams | None:
-    """Dicts of JSON text; structs and maps become dicts by themselves."""
-    if not is_text(array.type):
-        return None
-    return encode_values(type_, convert_each(array.to_pylist(), column, dict_from_json), column)
+    """Dicts of JSON text, of structs and of maps."""
+    if is_text(array.type):
+        return encode_values(type_, convert_each(array.to_pylist(), column, dict_from_json), column)
+    return encode_values(type_, convert_each(list(array), column, _plain), column)
+
+
+def _plain(scalar: Any) -> Any:
+    try:
+        return scalar.as_py(maps_as_pydicts="strict")
+    except KeyError:
+        raise InvalidInputError(f"{shown(scalar.as_py())} has a key twice") from None
 
 
 def _encode_shaped(type_: Any, array: Any, column: str) -> Streams | None:
@@ -217,8 +229,10 @@ def _encode_shaped(type_: Any, array: Any, column: str) -> Streams | None:
     data, shapes = values_of(parts["data"], type_), values_of(parts["shape"])
     for row, (elements, shape) in enumerate(zip(data, shapes, strict=True)):
         try:
-            elements = np.asarray(elements, getattr(elements, "dtype", types.native_dtype(type_.dtype)))
-            arrays.append(elements.reshape(np.asarray(shape, np.int64)))
+            sizes = tuple(map(operator.index, shape))
+            if min(sizes, default=0) < 0:
+                raise ValueError
+            arrays.append(np.asarray(elements).reshape(sizes))
         except (ValueError, TypeError):
             reason = f"{len(elements)} elements do not have the shape {np.asarray(shape).tolist()}"
             raise refused(InvalidInputError, column, row, reason) from None

@@ -22,12 +22,7 @@ from cas.repo.location import Url
 
 
 def from_arrow(
-    url: Url,
-    table: Any,
-    message: str | None = None,
-    *,
-    schema: Mapping[str, Any] | None = None,
-    compress: bool = True,
+    url: Url, table: Any, message: str | None, *, schema: Mapping[str, Any] | None, compress: bool
 ) -> Dataset:
     """Creates a dataset of whatever speaks Arrow and commits its rows; see :func:`cas.from_arrow`."""
     reader, chunks = _looked_at(table)

@@ -19,7 +19,7 @@ from cas.types import Type
 _MAX_CLASSES: Final = 2**16
 """More distinct values of an Arrow dictionary are texts rather than classes."""
 _ADVICE: Final = {
-    "null": "no value says of which one they are: give it, as in schema={{{column!r}: cas.types.Nullable('text')}}",
+    "null": "all of its values are missing: say what they would be, as schema={{{column!r}: Nullable('text')}}",
     "decimal": "cast it to string, to keep every digit, or to float64 or int64",
     "duration": "cast it to int64, the count of its unit",
     "time": "cast it to int64, the count of its unit since midnight",
@@ -207,7 +207,7 @@ def _dtype(type_: Any, column: str) -> str:
         return str(np.dtype(type_.to_pandas_dtype()).name)
     advice = next((advice for kind, advice in _ADVICE.items() if kind in str(type_)), "cast it, or leave it out")
     raise InvalidTypeError(
-        f"column {column!r} is of the Arrow type {type_}, which no column type equals; {advice.format(column=column)}",
+        f"column {column!r} is of the Arrow type {type_}, which has no equal; {advice.format(column=column)}",
         column=column,
     )
 
