@@ -220,6 +220,13 @@ def _plain(scalar: Any) -> Any:
         raise InvalidInputError(f"{shown(scalar.as_py())} has a key twice") from None
 
 
+def _encode_images(type_: types.Image, array: Any, column: str) -> Streams | None:
+    """Raw images as other arrays; encoded ones also as Hugging Face has them, in a struct of bytes and path."""
+    if pa.types.is_struct(array.type) and {field.name for field in array.type} == {"bytes", "path"}:
+        return _encode(type_, array.flatten()[array.type.get_field_index("bytes")], column)
+    return _encode_shaped(type_, array, column)
+
+
 def _encode_shaped(type_: Any, array: Any, column: str) -> Streams | None:
     """Arrays that stand as their elements and their shapes."""
     if not pa.types.is_struct(array.type) or {field.name for field in array.type} != {"data", "shape"}:
@@ -246,7 +253,7 @@ _ENCODERS: Final[Mapping[type[Type], Callable[[Any, Any, str], Streams | None]]]
     types.Dict: _encode_dicts,
     types.Sequence: _encode_sequences,
     types.Array: _encode_shaped,
-    types.Image: _encode_shaped,
+    types.Image: _encode_images,
     types.SegmentMask: _encode_shaped,
     types.BinaryMask: _encode_shaped,
 }

@@ -17,11 +17,13 @@ from arrow_tables import SCHEMA, make
 import cas
 from cas import types
 from cas.codec.rows import Rows
+from cas.dataset.state import ColumnState
 from cas.errors import ColumnNotFoundError, CorruptedError, InvalidInputError, InvalidTypeError, UnsupportedError
 
 pa = pytest.importorskip("pyarrow")
 
 from cas.integrations.arrow.arrays import arrow_array  # noqa: E402
+from cas.integrations.arrow.encoding import encode_array  # noqa: E402
 
 WITHOUT_HALF = [name for name in SCHEMA if name != "half"]
 """duckdb 2.0 knows no halves of floats."""
@@ -132,6 +134,43 @@ def test_booleans_are_copied_and_what_is_not_aligned() -> None:
     assert values_of(arrow_array(types.Bool, {"data": flags})) != flags.flat.ctypes.data
     odd = Rows.fixed(np.zeros(65, np.uint8)[1:], 8, 8)
     assert values_of(arrow_array(types.Int64, {"data": odd})) % 8 == 0
+
+
+def test_the_memory_that_was_read_is_that_of_the_table(ds: cas.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: dict[str, Any] = {}
+
+    def recorded(state: ColumnState, numbers: Any) -> Any:
+        read[state.name] = read_numbers(state, numbers)
+        return read[state.name]
+
+    read_numbers = ColumnState.read_numbers
+    monkeypatch.setattr(ColumnState, "read_numbers", recorded)
+    for read_table in (lambda: ds.to_arrow(tensors=False), lambda: pa.table(ds), lambda: pa.table(ds.version.open())):
+        table = read_table()
+        same = {name for name in SCHEMA if values_of(table[name].chunk(0)) == read[name]["data"].flat.ctypes.data}
+        assert same >= {
+            "number",
+            "half",
+            "maybe",
+            "word",
+            "blob",
+            "label",
+            "time",
+            "photo",
+            "matrix",
+            "vector",
+            "boxes",
+        }
+        assert not same & {"flag", "tags", "facts"}
+
+
+def test_what_is_appended_is_looked_at_where_it_is() -> None:
+    """Before it is staged, which copies it once: the caller's memory may change."""
+    numbers = pa.array(np.arange(8))
+    streams = encode_array(types.Int64, numbers.slice(2), "x")
+    assert streams["data"].flat.ctypes.data == numbers.buffers()[1].address + 16
+    words = pa.array(["some", "words"], pa.large_string())
+    assert encode_array(types.Text(), words, "x")["data"].flat.ctypes.data == words.buffers()[2].address
 
 
 def test_nobody_writes_into_what_was_read(ds: cas.Dataset) -> None:

@@ -11,6 +11,7 @@ import pytest
 from arrow_tables import make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pictures import png
 from typed_values import plain
 
 import cas
@@ -253,6 +254,14 @@ def test_what_append_takes(tmp_path: Path) -> None:
             with pytest.raises(InvalidInputError, match=words):
                 ds.append(wrong)
         ds.rollback()
+
+
+def test_images_as_hugging_face_has_them(tmp_path: Path) -> None:
+    images = pa.array([{"bytes": png(1), "path": "a.png"}, {"bytes": png(2), "path": None}])
+    with cas.from_arrow(tmp_path / "ds", pa.table({"image": images}), schema={"image": "image"}) as ds:
+        assert [ds["image"].bytes(row) for row in range(2)] == [png(1), png(2)]
+        with pytest.raises(InvalidInputError, match=r"row 0 .*missing"):
+            ds.append(pa.table({"image": pa.array([{"bytes": None, "path": "a.png"}], images.type)}))
 
 
 def test_a_stream_is_nullable_where_its_fields_are(tmp_path: Path) -> None:
