@@ -85,7 +85,7 @@ def encode_batch(columns: Mapping[str, ColumnState], rows: Batch) -> tuple[Encod
         raise InvalidTypeError("one batch was expected, not a generator of batches")
     found = list(encode_batches(columns, rows))
     if len(found) > 1:
-        raise InvalidInputError("so many rows of a dataset cannot be put in at once; append or insert them")
+        raise InvalidInputError("so many rows cannot be put in at once; append or insert them")
     return found[0] if found else _encode_columns(columns, {name: [] for name in columns})
 
 
