@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cas import errors, types
     from cas.dataset.branches import Branch, Branches, BranchesView, BranchView
+    from cas.dataset.bridges import from_arrow, from_numpy, from_pandas, from_polars
     from cas.dataset.column import Column, ReadOnlyColumn
     from cas.dataset.dataset import Dataset
     from cas.dataset.diff import Diff
@@ -64,6 +65,10 @@ __all__ = [
     "delete",
     "errors",
     "exists",
+    "from_arrow",
+    "from_numpy",
+    "from_pandas",
+    "from_polars",
     "init",
     "like",
     "open",
@@ -75,6 +80,7 @@ __all__ = [
 # Names are imported when they are first used (PEP 562), so that `import cas` itself costs next to nothing.
 _MODULES = {
     "dataset.branches": ("Branch", "BranchView", "Branches", "BranchesView"),
+    "dataset.bridges": ("from_arrow", "from_numpy", "from_pandas", "from_polars"),
     "dataset.column": ("Column", "ReadOnlyColumn"),
     "dataset.dataset": ("Dataset",),
     "dataset.diff": ("Diff",),

@@ -23,6 +23,9 @@ ONLY_IN = {
     "blake3": {"cas.hashing"},
     "cbor2": {"cas.codec.cbor"},
     "ml_dtypes": {"cas.types.dtypes"},
+    "pyarrow": {"cas.integrations.arrow.library"},
+    "pandas": {"cas.integrations.pandas"},
+    "polars": {"cas.integrations.polars"},
     "PIL": {"cas.codec.images", "cas.integrations.contact_sheet"},
 }
 
@@ -174,6 +177,10 @@ def test_exported_names() -> None:
         "delete",
         "errors",
         "exists",
+        "from_arrow",
+        "from_numpy",
+        "from_pandas",
+        "from_polars",
         "init",
         "like",
         "open",
@@ -186,7 +193,7 @@ def test_exported_names() -> None:
 
 def test_import_is_light() -> None:
     """Neither the terminal's libraries nor optional ones are loaded by ``import cas`` and its names."""
-    heavy = ["click", "rich", "PIL", "torch", "pandas", "pyarrow", "datasets", "ml_dtypes"]
+    heavy = ["click", "rich", "PIL", "torch", "pandas", "polars", "pyarrow", "datasets", "ml_dtypes"]
     code = f"import sys; from cas import *; print([name for name in {heavy!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

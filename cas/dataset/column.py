@@ -10,6 +10,7 @@ import numpy as np
 
 from cas.codec.rows import Ints
 from cas.codec.values import decode_values, single_values
+from cas.dataset.bridges import ColumnBridges
 from cas.dataset.indexing import check_row, select
 from cas.dataset.state import ColumnState
 from cas.errors import CorruptedError, InvalidTypeError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cas.dataset.readable import Readable
 
 
-class ReadOnlyColumn:
+class ReadOnlyColumn(ColumnBridges):
     """A column of a dataset, for reading.
 
     ``column[i]`` gives a value, ``column[a:b]``, ``column[[i, j]]`` and ``column[mask]`` an array of shape (rows,

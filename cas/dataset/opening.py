@@ -54,7 +54,7 @@ def create(url: Url, schema: Mapping[str, Any] | None = None, *, compress: bool 
         repository.compress = compress
         id_ = create_dataset(repository, name, default_author())
         dataset = Dataset(repository, id_, name, MAIN)
-        with _removed_on_failure(dataset):
+        with removed_on_failure(dataset):
             for column, type_ in types.items():
                 dataset.add_column(column, type_)
             if types:
@@ -63,7 +63,7 @@ def create(url: Url, schema: Mapping[str, Any] | None = None, *, compress: bool 
 
 
 @contextmanager
-def _removed_on_failure(dataset: Dataset) -> Iterator[None]:
+def removed_on_failure(dataset: Dataset) -> Iterator[None]:
     """Takes a new dataset away again if the block fails, as on a full disk: it would be there without its columns."""
     try:
         yield
