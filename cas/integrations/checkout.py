@@ -1,0 +1,188 @@
+"""A version to a folder, whatever it holds: images as files, a run with its inputs, anything else as a dataset."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cas.dataset.opening import copy, exists, open_read_only
+from cas.dataset.read_only import ReadOnlyDataset
+from cas.errors import CasError, ExistsError, InvalidInputError
+from cas.history.refs import MAIN
+from cas.integrations.experiment.files import RunFiles
+from cas.integrations.experiment.reading import RecordedRun, run_of
+from cas.integrations.experiment.record import RunInput
+from cas.integrations.folder.checkout import (
+    CheckoutConflictError,
+    CheckoutResult,
+    checkout,
+    has_images,
+    write_files,
+)
+from cas.integrations.folder.confined import ConfinedFolder
+from cas.integrations.folder.importing import Report
+from cas.integrations.lock.pin import open_pin, portable_url
+from cas.integrations.lock.toml import Entry, check_name
+from cas.repo.location import parse_url
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How files are written: see :func:`cas.integrations.folder.checkout.checkout`."""
+
+    force: bool = False
+    jobs: int = 4
+    report: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedCheckout:
+    """What became of a pinned dataset: its folder with what was done there, or why it was left out."""
+
+    name: str
+    version: str
+    folder: str
+    result: CheckoutResult | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunCheckout:
+    """What a checkout of a run did: with its own files, and with each of its inputs."""
+
+    files: CheckoutResult
+    inputs: list[PinnedCheckout] = field(default_factory=list)
+
+
+def write_version(dataset: ReadOnlyDataset, folder: str | os.PathLike[str], options: Options) -> CheckoutResult:
+    """Writes a version to a folder in the form that suits what it holds.
+
+    A dataset of images as its files; a run of an experiment as its outputs and what was noted, without its inputs;
+    anything else as a store of its own with that dataset, the version on ``main``, which opens as any other. Such a
+    store is never replaced: where another version is there, :class:`CheckoutConflictError` is raised.
+    """
+    target = Path(folder).expanduser()
+    run = run_of(dataset.version)
+    if run is None and not has_images(dataset):
+        return _copy_dataset(dataset, target)
+    _refuse_stores(target)
+    if run is not None:
+        return _write_run(dataset, run, target, {}, options)
+    return checkout(dataset, target, force=options.force, jobs=options.jobs, report=options.report)
+
+
+def checkout_run(dataset: ReadOnlyDataset, folder: str | os.PathLike[str], options: Options) -> RunCheckout:
+    """Brings back a run, in one folder: data, model and parameters.
+
+    ``outputs/...`` are its files, ``inputs/NAME`` its inputs by :func:`write_version`, ``params.json`` its parameters,
+    ``metrics.jsonl`` what it logged, ``run.json`` all that was noted, and ``cas.lock`` pins the inputs. An input whose
+    dataset is not to be found, has another tree, or whose folder is taken is left out, with the reason; it is pinned
+    nevertheless. Raises :class:`CheckoutConflictError` where files of others are in the way, and nothing is written.
+    """
+    run = run_of(dataset.version)
+    if run is None:
+        raise InvalidInputError(f"version {dataset.version.id[:12]} is no run; 'cas log --experiments' lists them")
+    target = Path(folder).expanduser()
+    _refuse_stores(target)
+    opened = {name: _open_input(dataset, name, pinned) for name, pinned in run.inputs.items()}
+    done = RunCheckout(_write_run(dataset, run, target, opened, options))
+    for name, source in opened.items():
+        version = run.inputs[name].version
+        done.inputs.append(_write_below(target, f"inputs/{name}", name, version, source, options))
+    return done
+
+
+def checkout_pinned(
+    opened: Mapping[str, tuple[str, ReadOnlyDataset | CasError]], folder: str | os.PathLike[str], options: Options
+) -> list[PinnedCheckout]:
+    """Writes datasets to folders of their names below ``folder``; those that could not be opened are left out."""
+    target = Path(folder).expanduser()
+    target.mkdir(parents=True, exist_ok=True)
+    return [_write_below(target, name, name, version, source, options) for name, (version, source) in opened.items()]
+
+
+def _open_input(dataset: ReadOnlyDataset, name: str, pinned: RunInput) -> ReadOnlyDataset | CasError:
+    url = os.path.join(dataset._repository.path, pinned.url)
+    try:
+        check_name(name)
+        return open_pin(url, pinned.version, pinned.tree, f"input {name!r}")
+    except CasError as error:
+        return error
+
+
+def _write_run(
+    dataset: ReadOnlyDataset,
+    run: RecordedRun,
+    target: Path,
+    opened: Mapping[str, ReadOnlyDataset | CasError],
+    options: Options,
+) -> CheckoutResult:
+    """Writes the files of a run, with a lock file of its inputs; a dataset that is copied is pinned where that will be."""
+    entries: dict[str, Entry] = {}
+    for name, pinned in run.inputs.items():
+        try:
+            check_name(name)
+        except InvalidInputError:
+            continue
+        source = opened.get(name)
+        if isinstance(source, ReadOnlyDataset) and run_of(source.version) is None and not has_images(source):
+            entries[name] = Entry(f"inputs/{name}", pinned.version, pinned.tree)
+        else:
+            place = Path(dataset._repository.path, pinned.url)
+            entries[name] = Entry(portable_url(place, target), pinned.version, pinned.tree, pinned.revision)
+    files = RunFiles(dataset, run, entries)
+    return write_files(files, target, force=options.force, jobs=options.jobs, report=options.report)
+
+
+def _write_below(
+    target: Path, path: str, name: str, version: str, source: ReadOnlyDataset | CasError, options: Options
+) -> PinnedCheckout:
+    """Writes a dataset to a folder below another one, links not followed; closes the dataset."""
+    if isinstance(source, CasError):
+        return PinnedCheckout(name, version, path, None, str(source))
+    with source:
+        try:
+            _check_way(target, path)
+            return PinnedCheckout(name, version, path, write_version(source, target / path, options))
+        except (CheckoutConflictError, InvalidInputError) as error:
+            return PinnedCheckout(name, version, path, None, str(error))
+
+
+def _check_way(target: Path, path: str) -> None:
+    """Refuses a folder that a link or file stands in the way of, so that nothing is written outside of ``target``."""
+    confined = ConfinedFolder(target)
+    try:
+        status = confined.status(path)
+    finally:
+        confined.close()
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        raise CheckoutConflictError(f"a file or link is in the way of {target / path}; move it away", paths=[path])
+
+
+def _refuse_stores(folder: Path, *, is_store: bool = False) -> None:
+    """Refuses a folder in a store, or that is one, unless it is to be one."""
+    place = parse_url(os.path.realpath(folder))
+    if place.store is not None and not (is_store and not place.name):
+        raise InvalidInputError(f"{folder} is in the store {place.store}; choose a folder outside of it")
+
+
+def _copy_dataset(dataset: ReadOnlyDataset, target: Path) -> CheckoutResult:
+    _refuse_stores(target, is_store=True)
+    version = dataset.version.id
+    if exists(target):
+        with open_read_only(target, MAIN) as there:
+            if there.version.id == version:
+                return CheckoutResult(unchanged=1)
+        raise CheckoutConflictError(
+            f"{target} holds a dataset at another version; move it away, or choose another folder", paths=[str(target)]
+        )
+    try:
+        copied = copy(dataset, target)
+    except ExistsError as error:
+        raise CheckoutConflictError(f"{target} is taken: {error}", paths=[str(target)]) from error
+    with copied:
+        columns = copied._repository.tree(bytes.fromhex(copied.version.tree)).columns
+        return CheckoutResult(written=1, written_bytes=sum(column.size_bytes for column in columns))
