@@ -120,7 +120,7 @@ def _write_run(
     opened: Mapping[str, ReadOnlyDataset | CasError],
     options: Options,
 ) -> CheckoutResult:
-    """Writes the files of a run, with a lock file of its inputs; a dataset that is copied is pinned where that will be."""
+    """Writes the files of a run, with a lock file of its inputs; one that is copied is pinned where the copy is."""
     entries: dict[str, Entry] = {}
     for name, pinned in run.inputs.items():
         try:
