@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import stat
 import sys
@@ -27,21 +28,23 @@ _SAFETENSORS_DTYPES: Final = {
     "bool": "BOOL",
     "uint8": "U8",
     "int8": "I8",
-    "uint16": "U16",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e8m0fnu": "F8_E8M0",
     "int16": "I16",
-    "uint32": "U32",
-    "int32": "I32",
-    "uint64": "U64",
-    "int64": "I64",
+    "uint16": "U16",
     "float16": "F16",
     "bfloat16": "BF16",
+    "int32": "I32",
+    "uint32": "U32",
     "float32": "F32",
-    "float64": "F64",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e8m0fnu": "F8_E8M0",
     "complex64": "C64",
+    "float64": "F64",
+    "int64": "I64",
+    "uint64": "U64",
 }
+"""In the order in which the reference implementation has them, which writes tensors of the last ones first."""
+_RANKS: Final = {name: rank for rank, name in enumerate(_SAFETENSORS_DTYPES.values())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,30 +151,48 @@ def _is_torch(value: object) -> bool:
 def tensor_parts(tensors: Mapping[str, Any]) -> Iterator[bytes]:
     """Yields a ``safetensors`` file of NumPy arrays and torch tensors: its header, and each tensor as a part.
 
-    Tensors that are as they were in another run are thus stored once. The order is that of the reference: larger dtypes
-    first, then by name, so that equal tensors are equal files.
+    Tensors that are as they were in another run are thus stored once. It is the file that the reference implementation
+    writes, so equal tensors are equal files.
     """
-    order: list[tuple[int, str, str, tuple[int, ...], Callable[[], bytes]]] = []
-    for name, tensor in tensors.items():
-        if not isinstance(name, str) or name == "__metadata__":
-            raise InvalidTypeError(f"a tensor is named {shown(name)}; expected text other than '__metadata__'")
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype not in _SAFETENSORS_DTYPES:
-            raise InvalidTypeError(
-                f"tensor {name!r} has dtype {dtype}, which safetensors has not; give it as an array, or convert it"
-            )
-        order.append((tensor.dtype.itemsize, name, _SAFETENSORS_DTYPES[dtype], tuple(tensor.shape), _reader(tensor)))
-    order.sort(key=lambda each: (-each[0], each[1]))
+    found = sorted((_checked_tensor(name, tensor) for name, tensor in tensors.items()), key=_Tensor.order)
     header: dict[str, Any] = {}
     end = 0
-    for itemsize, name, dtype, shape, _ in order:
-        start, end = end, end + itemsize * int(np.prod(shape, dtype=np.int64))
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    for tensor in found:
+        start, end = end, end + tensor.size_bytes
+        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
-    for *_, read in order:
-        yield read()
+    for tensor in found:
+        yield tensor.read()
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A tensor to be written: its name, dtype as the file names it, shape, size, and what gives its bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+    read: Callable[[], bytes]
+
+    def order(self) -> tuple[int, str]:
+        """Returns what tensors are sorted by."""
+        return -_RANKS[self.dtype], self.name
+
+
+def _checked_tensor(name: object, tensor: Any) -> _Tensor:
+    if not isinstance(name, str) or name == "__metadata__":
+        raise InvalidTypeError(f"a tensor is named {shown(name)}; expected text other than '__metadata__'")
+    dtype = str(tensor.dtype).removeprefix("torch.") if _is_torch(tensor) else tensor.dtype.name
+    if dtype not in _SAFETENSORS_DTYPES:
+        raise InvalidTypeError(
+            f"tensor {name!r} has dtype {dtype}, which safetensors has not; give it as an array, or convert it"
+        )
+    shape = tuple(tensor.shape)
+    size_bytes = tensor.dtype.itemsize * math.prod(shape)
+    return _Tensor(name, _SAFETENSORS_DTYPES[dtype], shape, size_bytes, _reader(tensor))
 
 
 def _reader(tensor: Any) -> Callable[[], bytes]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from cas.dataset.dataset import Dataset
 from cas.dataset.opening import create, open  # noqa: A004
-from cas.errors import ConflictError, ExistsError, InvalidInputError, NotFoundError
+from cas.errors import ConflictError, DatasetNotFoundError, ExistsError, InvalidInputError, StoreNotFoundError
 from cas.hashing import Bytes
 from cas.integrations.experiment.content import ContentKey, split_parts
 from cas.integrations.experiment.record import COLUMNS
@@ -89,7 +89,7 @@ def open_experiment(url: Url) -> Dataset:
     while True:
         try:
             dataset = _open_or_create(url)
-        except (ExistsError, NotFoundError):
+        except ExistsError:
             if time.monotonic() > patience:
                 raise
             time.sleep(_POLL_SECONDS)
@@ -105,11 +105,11 @@ def open_experiment(url: Url) -> Dataset:
 def _open_or_create(url: Url) -> Dataset:
     try:
         return open(url)
-    except NotFoundError as error:
+    except (StoreNotFoundError, DatasetNotFoundError) as error:
         try:
             return create(url, COLUMNS)
         except InvalidInputError:
-            raise error from None  # a branch or version was named
+            raise error from None  # a branch was named
 
 
 def _with_columns(dataset: Dataset, url: Url) -> Dataset:
