@@ -12,7 +12,7 @@ from cas.cli.opened import SHORT_DIGITS
 from cas.cli.output import json_option, print_json, progress
 from cas.cli.written import is_incomplete, pinned_facts, result_facts, tell_pinned, tell_skipped, told_result
 from cas.integrations.checkout import Options, RunCheckout, checkout_run
-from cas.integrations.experiment.reading import run_of
+from cas.integrations.experiment.reading import is_experiment
 from cas.integrations.folder.checkout import checkout
 
 
@@ -37,7 +37,7 @@ def command(ctx: click.Context, url: str, folder: Path, force: bool, jobs: int, 
     with cas.open_read_only(url) as dataset, progress("Writing", quiet=quiet) as report:
         version = dataset.version.id
         options = Options(force, jobs, report)
-        if run_of(dataset.version) is not None:
+        if is_experiment(dataset):
             done = checkout_run(dataset, folder, options)
         else:
             done = RunCheckout(checkout(dataset, folder, force=force, jobs=jobs, report=report))

@@ -13,12 +13,11 @@ from cas.cli.main import EXIT_INCOMPLETE, exit_code
 from cas.cli.opened import SHORT_DIGITS
 from cas.cli.output import count_progress, json_option, print_json, print_table, printable, progress
 from cas.cli.written import is_incomplete, pinned_facts, tell_pinned
-from cas.dataset.read_only import ReadOnlyDataset
-from cas.errors import CasError, CorruptedError
-from cas.integrations.checkout import Options, PinnedCheckout, checkout_pinned, write_version
+from cas.errors import CorruptedError
+from cas.integrations.checkout import Options, PinnedCheckout, checkout_locked, write_version
 from cas.integrations.lock import locking
 from cas.integrations.lock.contents import Fault
-from cas.integrations.lock.file import LOCK_NAME, LockFile, read_lock
+from cas.integrations.lock.file import LOCK_NAME, read_lock
 from cas.integrations.lock.locking import Verified, open_entry
 from cas.integrations.lock.toml import Entry
 
@@ -142,7 +141,7 @@ def checkout(
     with progress("Writing", quiet=quiet) as report:
         options = Options(force, jobs, report)
         if name is None:
-            done = checkout_pinned({name: _opened(file, name) for name in file.entries}, into or Path(), options)
+            done = checkout_locked(file, into or Path(), options)
         else:
             target = folder or (into or Path()) / name
             with open_entry(file, name) as dataset:
@@ -155,13 +154,6 @@ def checkout(
             tell_pinned(pinned, (into or Path()) if name is None else Path())
     if any(map(is_incomplete, done)):
         ctx.exit(EXIT_INCOMPLETE)
-
-
-def _opened(file: LockFile, name: str) -> tuple[str, ReadOnlyDataset | CasError]:
-    try:
-        return file.entry(name).version, open_entry(file, name)
-    except CasError as error:
-        return file.entry(name).version, error
 
 
 @command.command("update", epilog="Example: cas lock update train")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from cas.integrations.folder.checkout import (
 )
 from cas.integrations.folder.confined import ConfinedFolder
 from cas.integrations.folder.importing import Report
+from cas.integrations.lock.file import LockFile
+from cas.integrations.lock.locking import open_entry
 from cas.integrations.lock.pin import open_pin, portable_url
 from cas.integrations.lock.toml import Entry, check_name
 from cas.repo.location import parse_url
@@ -87,28 +90,38 @@ def checkout_run(dataset: ReadOnlyDataset, folder: str | os.PathLike[str], optio
         raise InvalidInputError(f"version {dataset.version.id[:12]} is no run; 'cas log --experiments' lists them")
     target = Path(folder).expanduser()
     _refuse_stores(target)
-    opened = {name: _open_input(dataset, name, pinned) for name, pinned in run.inputs.items()}
-    done = RunCheckout(_write_run(dataset, run, target, opened, options))
-    for name, source in opened.items():
-        version = run.inputs[name].version
-        done.inputs.append(_write_below(target, f"inputs/{name}", name, version, source, options))
+    with ExitStack() as stack:
+        opened = {name: _open_input(dataset, name, pinned, stack) for name, pinned in run.inputs.items()}
+        done = RunCheckout(_write_run(dataset, run, target, opened, options))
+        for name, source in opened.items():
+            version = run.inputs[name].version
+            done.inputs.append(_write_below(target, f"inputs/{name}", name, version, source, options))
     return done
 
 
-def checkout_pinned(
-    opened: Mapping[str, tuple[str, ReadOnlyDataset | CasError]], folder: str | os.PathLike[str], options: Options
-) -> list[PinnedCheckout]:
-    """Writes datasets to folders of their names below ``folder``; those that could not be opened are left out."""
+def checkout_locked(lock: LockFile, folder: str | os.PathLike[str], options: Options) -> list[PinnedCheckout]:
+    """Writes all datasets of a lock file, each to the folder of its name below ``folder``, by :func:`write_version`.
+
+    What cannot be opened as it was pinned, or whose folder is taken, is left out, with the reason.
+    """
     target = Path(folder).expanduser()
     target.mkdir(parents=True, exist_ok=True)
-    return [_write_below(target, name, name, version, source, options) for name, (version, source) in opened.items()]
+    done = []
+    for name, entry in lock.entries.items():
+        with ExitStack() as stack:
+            try:
+                source: ReadOnlyDataset | CasError = stack.enter_context(open_entry(lock, name))
+            except CasError as error:
+                source = error
+            done.append(_write_below(target, name, name, entry.version, source, options))
+    return done
 
 
-def _open_input(dataset: ReadOnlyDataset, name: str, pinned: RunInput) -> ReadOnlyDataset | CasError:
+def _open_input(dataset: ReadOnlyDataset, name: str, pinned: RunInput, stack: ExitStack) -> ReadOnlyDataset | CasError:
     url = os.path.join(dataset._repository.path, pinned.url)
     try:
         check_name(name)
-        return open_pin(url, pinned.version, pinned.tree, f"input {name!r}")
+        return stack.enter_context(open_pin(url, pinned.version, pinned.tree, f"input {name!r}"))
     except CasError as error:
         return error
 
@@ -140,15 +153,14 @@ def _write_run(
 def _write_below(
     target: Path, path: str, name: str, version: str, source: ReadOnlyDataset | CasError, options: Options
 ) -> PinnedCheckout:
-    """Writes a dataset to a folder below another one, links not followed; closes the dataset."""
+    """Writes a dataset to a folder below another one, links not followed."""
     if isinstance(source, CasError):
         return PinnedCheckout(name, version, path, None, str(source))
-    with source:
-        try:
-            _check_way(target, path)
-            return PinnedCheckout(name, version, path, write_version(source, target / path, options))
-        except (CheckoutConflictError, InvalidInputError) as error:
-            return PinnedCheckout(name, version, path, None, str(error))
+    try:
+        _check_way(target, path)
+        return PinnedCheckout(name, version, path, write_version(source, target / path, options))
+    except (CheckoutConflictError, InvalidInputError) as error:
+        return PinnedCheckout(name, version, path, None, str(error))
 
 
 def _check_way(target: Path, path: str) -> None:

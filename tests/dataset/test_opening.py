@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import png
+from raw_store import RawStore
 
 import cas
 from cas.errors import (
@@ -164,6 +165,16 @@ def test_a_store_that_another_process_has_put_its_dataset_in_stays(tmp_path: Pat
     with pytest.raises(DatasetExistsError):
         make()
     assert cas.open_read_only(tmp_path / "ds")["x"][:].tolist() == [1]
+
+
+@pytest.mark.parametrize("what", ["nope", "ds@nope"])
+def test_a_store_is_not_left_open_by_what_cannot_be_opened(tmp_path: Path, what: str) -> None:
+    cas.init(tmp_path / "lake")
+    cas.create(tmp_path / "lake/ds").close()
+    for opening in (cas.open, cas.open_read_only):
+        with pytest.raises(NotFoundError):
+            opening(tmp_path / "lake" / what)
+    assert RawStore(tmp_path / "lake").rows("datasets")  # which is refused while this process has it open
 
 
 def test_like_has_the_columns_and_no_rows(ds: cas.Dataset, tmp_path: Path) -> None:

@@ -39,8 +39,6 @@ def home(tmp_path: Path) -> Path:
         ds.append({"x": [1, 2, 3]})
         ds.commit("table")
     (folder / "model.pt").write_bytes(BIG)
-    # Made here, for an attempt to open what is not there keeps the store open, which a raw store cannot bear.
-    cas.create(folder / "lake/trials", RUN_COLUMNS).close()
     with cas.experiment(folder / "lake/trials", params={"lr": 0.1, "when": np.int16(3)}, code=False) as trial:
         trial.input("photos", folder / "lake/photos").close()
         trial.input("table", folder / "lake/table").close()
@@ -254,6 +252,8 @@ def test_what_is_no_run_is_refused(home: Path) -> None:
         assert dict(ds.schema) == RUN_COLUMNS
         with pytest.raises(InvalidInputError, match="is no run"):
             checkout_run(ds, home / "out", Options())
+    assert "is no run" in refused(InvalidInputError, "checkout", home / "lake/trials@main~1", home / "out")
+    assert not (home / "out").exists()
     with cas.open_read_only(home / "lake/trials") as ds:
         with pytest.raises(InvalidInputError, match="is in the store"):
             checkout_run(ds, home / "lake", Options())

@@ -95,12 +95,17 @@ def run_of(version: Version) -> RecordedRun | None:
     return None if record is None else RecordedRun(version, record)
 
 
+def is_experiment(dataset: ReadOnlyDataset) -> bool:
+    """Whether a dataset is one of runs, by its columns; a version of it need not be a run."""
+    return dict(dataset.schema) == COLUMNS
+
+
 def file_rows(dataset: ReadOnlyDataset, record: RunRecord) -> dict[str, list[int]]:
     """Returns for each file of a run, by its stored path, the rows that hold its parts, in order.
 
     They are among those that the version inserted. Cost: these rows, without their content.
     """
-    if dict(dataset.schema) != COLUMNS or not dataset.version.row_maps:
+    if not is_experiment(dataset) or not dataset.version.row_maps:
         raise CorruptedError("a version that tells of a run has not the columns of one", version=dataset.version.id)
     rows = _inserted(dataset.version)
     runs, paths, parts = (dataset[name][rows] for name in ("run", "path", "part"))

@@ -30,6 +30,7 @@ from cas.integrations.lock.locking import open_entry
 from cas.integrations.lock.pin import Pin, open_pin, pin_url, portable_url
 from cas.integrations.lock.toml import check_name
 from cas.repo.location import Url
+from cas.store.forks import renewed_in_children
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Run:
         self.metrics = Values("metrics")
         self._last = Values("metrics")
         self._seeds = Values("seeds", {"seed": seeds} if isinstance(seeds, int) else seeds)
-        self._mutex = threading.RLock()
+        self._lock = renewed_in_children(self, threading.RLock)
         self._begun: _Begun | None = None
         self._version: str | None = None
         self._inputs: dict[str, RunInput] = {}
@@ -137,7 +138,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._mutex:
+        with self._lock:
             begun = self._under_way()
             self._begun = None
             if os.getpid() != begun.pid:
@@ -197,7 +198,7 @@ class Run:
         changes, which are in no version, and :class:`~cas.errors.InvalidInputError` where the name has another version.
         """
         check_name(name)
-        with self._mutex:
+        with self._lock:
             lock = self._under_way().lock
             if source is None and lock is not None:
                 return open_entry(lock, name)
@@ -228,7 +229,7 @@ class Run:
         if not row:
             raise InvalidInputError("a row to be logged needs at least one value, such as loss=0.5")
         line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-        with self._mutex:
+        with self._lock:
             self._under_way()
             self._last.update({name: value for name, value in row.items() if name != "step"})
             self._logged.append(line)
@@ -246,7 +247,7 @@ class Run:
         content = content_of(value)
         path = name if name.endswith(content.suffix) else name + content.suffix
         split_path(path)
-        with self._mutex:
+        with self._lock:
             staged = self._under_way().staged
             for other, file in self._outputs.items():
                 if other != name and file.path == path:

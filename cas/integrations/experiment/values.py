@@ -25,7 +25,7 @@ def plain_number(value: object) -> object:
 class Values(MutableMapping[str, Any]):
     """A mapping of text to metadata values; what does not fit is refused when it is set.
 
-    What is read is a copy, as from ``ds.metadata``: to change one, assign it again. Keys keep their order.
+    What is read is a copy, as from ``ds.metadata``: to change one, assign it again.
     """
 
     def __init__(self, what: str, values: object = None) -> None:

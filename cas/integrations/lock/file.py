@@ -50,7 +50,7 @@ class LockFile:
     def url(self, name: str) -> str:
         """Returns where the dataset of an entry lies: relative urls begin at the folder of the lock file."""
         url = self.entry(name).url
-        return url if url.startswith("~") else os.path.join(self.path.parent, url)
+        return url if url.startswith("~") or "://" in url else os.path.join(self.path.parent, url)
 
 
 def read_lock(path: str | os.PathLike[str]) -> LockFile:
