@@ -168,10 +168,11 @@ def _show_status(run: RecordedRun) -> str:
 
 
 def _show_commit(run: RecordedRun) -> str:
-    """The commit of the code, with a star where files differed from it."""
+    """The commit of the code, with a star where files differed from it, or a question mark where git could not tell."""
     code = run.record.code or {}
     commit = code.get("commit")
-    return f"{str(commit)[:_COMMIT_DIGITS]}{'*' if code.get('dirty') else ''}" if commit else ""
+    mark = {True: "*", None: "?"}.get(code.get("dirty"), "")
+    return f"{str(commit)[:_COMMIT_DIGITS]}{mark}" if commit else ""
 
 
 def _show_duration(seconds: float) -> str:

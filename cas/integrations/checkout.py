@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cas.dataset.opening import copy, exists, open_read_only
 from cas.dataset.read_only import ReadOnlyDataset
-from cas.errors import CasError, ExistsError, InvalidInputError
+from cas.errors import CasError, ExistsError, InvalidInputError, NotFoundError
 from cas.history.refs import MAIN
 from cas.integrations.experiment.files import RunFiles
 from cas.integrations.experiment.reading import RecordedRun, run_of
@@ -140,14 +140,21 @@ def _write_run(
             check_name(name)
         except InvalidInputError:
             continue
-        source = opened.get(name)
-        if isinstance(source, ReadOnlyDataset) and run_of(source.version) is None and not has_images(source):
+        if _will_be_copied(opened.get(name), target, f"inputs/{name}"):
             entries[name] = Entry(f"inputs/{name}", pinned.version, pinned.tree)
         else:
             place = Path(dataset._repository.path, pinned.url)
             entries[name] = Entry(portable_url(place, target), pinned.version, pinned.tree, pinned.revision)
     files = RunFiles(dataset, run, entries)
     return write_files(files, target, force=options.force, jobs=options.jobs, report=options.report)
+
+
+def _will_be_copied(source: ReadOnlyDataset | CasError | None, target: Path, path: str) -> bool:
+    """Whether there will be a copy of a dataset at a place, or is one by an earlier checkout."""
+    if not isinstance(source, ReadOnlyDataset) or run_of(source.version) is not None or has_images(source):
+        return False
+    place = target / path
+    return not os.path.lexists(place) or _holds(place, source.version.id)
 
 
 def _write_below(
@@ -183,11 +190,9 @@ def _refuse_stores(folder: Path, *, is_store: bool = False) -> None:
 
 def _copy_dataset(dataset: ReadOnlyDataset, target: Path) -> CheckoutResult:
     _refuse_stores(target, is_store=True)
-    version = dataset.version.id
+    if _holds(target, dataset.version.id):
+        return CheckoutResult(unchanged=1)
     if exists(target):
-        with open_read_only(target, MAIN) as there:
-            if there.version.id == version:
-                return CheckoutResult(unchanged=1)
         raise CheckoutConflictError(
             f"{target} holds a dataset at another version; move it away, or choose another folder", paths=[str(target)]
         )
@@ -198,3 +203,12 @@ def _copy_dataset(dataset: ReadOnlyDataset, target: Path) -> CheckoutResult:
     with copied:
         columns = copied._repository.tree(bytes.fromhex(copied.version.tree)).columns
         return CheckoutResult(written=1, written_bytes=sum(column.size_bytes for column in columns))
+
+
+def _holds(place: Path, version: str) -> bool:
+    """Whether there is a store with a dataset whose ``main`` is at a version."""
+    try:
+        with open_read_only(place, MAIN) as there:
+            return there.version.id == version
+    except NotFoundError:
+        return False

@@ -10,6 +10,7 @@ from raw_store import RawStore
 from terminal import facts, ok, process, refused, run, usage_error
 
 import cas
+from cas.cli.lock import command
 from cas.errors import CorruptedError, ExistsError, NotFoundError
 from cas.hashing import hash_chunk
 from cas.integrations.folder.checkout import CheckoutConflictError
@@ -228,6 +229,19 @@ def test_remove(locked: Path) -> None:
     assert [entry["name"] for entry in facts("lock", "remove", "photos")] == ["photos"]
     assert [entry["name"] for entry in facts("lock", "list")] == ["trial"]
     refused(NotFoundError, "lock", "remove", "table")
+
+
+@pytest.mark.parametrize("name", command.commands)
+def test_the_example_of_each_subcommand_runs(folder: Path, name: str) -> None:
+    with cas.create("lake/train", {"x": "int64"}) as ds:
+        ds.tag("v1.0")
+    if name != "add":
+        ok("lock", "add", "train", "lake/train")
+    epilog = command.commands[name].epilog
+    assert epilog is not None
+    example = epilog.removeprefix("Example: cas ")
+    assert example.startswith(f"lock {name}")
+    ok(*example.split())
 
 
 def test_hostile_text_of_a_lock_file_is_shown_as_escapes(folder: Path) -> None:

@@ -208,6 +208,26 @@ def test_every_way_to_name_an_input(lake: Path) -> None:
     }
 
 
+def test_an_input_and_what_it_was_given_by_are_closed_on_their_own(lake: Path) -> None:
+    with cas.experiment(lake / "trials") as run:
+        ds = cas.open(lake / "train")
+        with run.input("a", ds) as first:
+            assert len(first) == 3
+        second = run.input("b", ds.version)
+        assert len(ds) == 3
+        assert ds["x"][0] == 1
+        ds.close()
+        assert second["x"][:].tolist() == [1, 2, 3]
+
+
+def test_text_that_no_version_can_keep_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"message is .*no Unicode"):
+        cas.experiment(tmp_path / "trials", message="\ud800")
+    with cas.experiment(tmp_path / "trials", code=False) as run:
+        with pytest.raises(InvalidInputError, match=r"name of an output is .*no Unicode"):
+            run.output("\ud800", b"")
+
+
 def test_an_input_stays_at_its_version(lake: Path) -> None:
     with cas.experiment(lake / "trials") as run:
         train = run.input("train", lake / "train")
@@ -346,7 +366,7 @@ def test_dtypes_of_ml_dtypes() -> None:
         content.content_of(array)
 
 
-@pytest.mark.parametrize("name", ["", "../x", "/x", "a//b", ".cas-x", "a/../b", None, 5, "x" * 300])
+@pytest.mark.parametrize("name", ["", "../x", "/x", "a//b", ".cas-x", "a/../b", "a\0", None, 5, "x" * 300])
 def test_names_that_are_no_paths_below(tmp_path: Path, name: Any) -> None:
     with cas.experiment(tmp_path / "trials") as run:
         with pytest.raises(InvalidInputError):
@@ -748,6 +768,17 @@ def test_a_diff_runs_nothing_that_the_repository_configures(repo: Path, tmp_path
     (repo / "train.py").write_text("changed\n")
     assert (read_code(repo) or {})["dirty"]
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_git_cannot_tell_is_not_said_to_be_clean(repo: Path) -> None:
+    (repo / ".git/index").write_bytes(b"damaged")
+    assert read_code(repo) == {
+        "commit": git(repo, "rev-parse", "HEAD").strip(),
+        "branch": "work",
+        "dirty": None,
+        "diff": None,
+        "untracked": None,
+    }
 
 
 def test_a_repository_without_a_commit(tmp_path: Path) -> None:

@@ -153,6 +153,14 @@ def test_inputs_that_are_not_there_are_told_and_pinned_nevertheless(home: Path, 
     assert read_lock(home / "out/cas.lock").entry("gone").version == pinned
 
 
+def test_a_folder_that_is_taken_is_not_pinned_as_the_copy(home: Path) -> None:
+    write_tree(home / "out", {"inputs/table/mine.txt": b"mine"})
+    done = out(home / "lake/trials", home / "out")
+    assert "is taken" in str(reasons(done)["table"])
+    assert read_tree(home / "out/inputs/table") == {"mine.txt": b"mine"}
+    assert read_lock(home / "out/cas.lock").entry("table").url == "../lake/table"
+
+
 def test_experiment_and_inputs_move_together(home: Path, tmp_path: Path) -> None:
     with cas.create(home / "beside", {"x": "int64"}) as ds:
         ds.append({"x": [7]})

@@ -28,7 +28,8 @@ def read_environment() -> dict[str, Any]:
 
 def _packages() -> dict[str, str]:
     loaded = {name.partition(".")[0] for name in list(sys.modules)}
-    names = {name for module in loaded for name in _packages_of().get(module, ())}
+    # A package whose metadata is broken has no name.
+    names = {name for module in loaded for name in _packages_of().get(module, ()) if isinstance(name, str)}
     found: dict[str, str] = {}
     for name in sorted(names, key=str.lower):
         try:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from cas.hashing import hash_chunk
 
 _SECONDS: Final = 30
-# Nobody else's lock is taken, and nothing that a repository configures is run to make a diff.
+# Nobody else's lock is taken, and no monitor is started.
 _GIT: Final = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
 
@@ -18,25 +18,23 @@ def read_code(folder: Path) -> dict[str, Any] | None:
 
     ``branch`` is None on a detached head, ``commit`` before the first one; ``diff`` is the BLAKE3 hash of what
     ``git diff HEAD`` prints, None where the tree is clean. ``untracked`` counts files that git does not know and does
-    not ignore: the commit does not bring them back. None where there is no repository or no git.
+    not ignore: the commit does not bring them back. ``dirty`` and ``untracked`` are None where git cannot tell. None
+    where there is no repository or no git.
     """
     if _run(folder, "rev-parse", "--is-inside-work-tree") != b"true\n":
         return None
     commit = _text(_run(folder, "rev-parse", "--verify", "--quiet", "HEAD"))
-    status = (_run(folder, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal") or b"").split(
-        b"\0"
-    )
-    changed = [line for line in status if line and not line.startswith(b"??")]
-    diff = None
-    if changed and commit is not None:
+    branch = _text(_run(folder, "symbolic-ref", "--short", "--quiet", "HEAD"))
+    code: dict[str, Any] = {"commit": commit, "branch": branch, "dirty": None, "diff": None, "untracked": None}
+    status = _run(folder, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal")
+    if status is not None:
+        lines = [line for line in status.split(b"\0") if line]
+        code["untracked"] = sum(line.startswith(b"??") for line in lines)
+        code["dirty"] = code["untracked"] < len(lines)
+    if code["dirty"] and commit is not None:
         diff = _run(folder, "diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", ":/")
-    return {
-        "commit": commit,
-        "branch": _text(_run(folder, "symbolic-ref", "--short", "--quiet", "HEAD")),
-        "dirty": bool(changed),
-        "diff": None if diff is None else hash_chunk(diff).hex(),
-        "untracked": sum(line.startswith(b"??") for line in status),
-    }
+        code["diff"] = None if diff is None else hash_chunk(diff).hex()
+    return code
 
 
 def _run(folder: Path, *arguments: str) -> bytes | None:

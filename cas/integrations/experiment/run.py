@@ -27,7 +27,7 @@ from cas.integrations.experiment.values import Values, plain_number
 from cas.integrations.folder.confined import split_path
 from cas.integrations.lock.file import LockFile, read_lock
 from cas.integrations.lock.locking import open_entry
-from cas.integrations.lock.pin import Pin, open_pin, pin_url, portable_url
+from cas.integrations.lock.pin import open_pin, pin_url, portable_url
 from cas.integrations.lock.toml import check_name
 from cas.repo.location import Url
 from cas.store.forks import renewed_in_children
@@ -96,8 +96,8 @@ class Run:
         message: str | None,
         record_failed: bool,
     ) -> None:
-        if message is not None and not isinstance(message, str):
-            raise InvalidTypeError(f"message {shown(message)} is not valid; expected text")
+        if message is not None:
+            _check_text(message, "the message")
         self._url = url
         self._code_at = _code_folder(code)
         self._lock_path = lock
@@ -120,6 +120,7 @@ class Run:
     def __enter__(self) -> Self:
         if self._begun is not None or self._version is not None:
             raise InvalidInputError(f"run {self.id} has begun already; make another one with cas.experiment")
+        read_environment()  # what is wrong with it is told now, not when hours of work are to be recorded
         lock = None if self._lock_path is None else read_lock(self._lock_path)
         code = None if self._code_at is None else read_code(self._code_at)
         staged = Staged(open_experiment(self._url), self.id)
@@ -241,9 +242,7 @@ class Run:
         tensor (``npy``); bytes; or what JSON has. The name, which may have folders, gets the file's ending where it
         has it not. Content is read now, so it may change afterwards. Memory: some 64 MiB, and what is converted.
         """
-        if not isinstance(name, str):
-            raise InvalidTypeError(f"an output is named {shown(name)}; expected text")
-        split_path(name)
+        split_path(_check_text(name, "the name of an output"))
         content = content_of(value)
         path = name if name.endswith(content.suffix) else name + content.suffix
         split_path(path)
@@ -268,18 +267,28 @@ def _stored_path(path: str) -> str:
 
 def _open_input(name: str, source: Url | Dataset | ReadOnlyDataset | Version) -> tuple[ReadOnlyDataset, str | None]:
     """Opens what was given as an input, at its version; and the branch or tag that it was named by."""
-    if isinstance(source, Version):
-        return source.open(), None
-    if isinstance(source, ReadOnlyDataset):
-        return source.version.open(), None
-    if isinstance(source, Dataset):
-        if source.has_changes:
-            raise UncommittedChangesError(
-                f"input {name!r} has uncommitted changes, which are in no version; commit first"
-            )
-        return source.version.open(), source.branch_name
-    pin: Pin = pin_url(source)
-    return open_pin(os.fspath(pin.path), pin.version, pin.tree, f"input {name!r}"), pin.revision
+    # By handles of its own: one that is closed leaves the store of the other one open.
+    what = f"input {name!r}"
+    if isinstance(source, (Dataset, ReadOnlyDataset, Version)):
+        if isinstance(source, Dataset) and source.has_changes:
+            raise UncommittedChangesError(f"{what} has uncommitted changes, which are in no version; commit first")
+        version = source if isinstance(source, Version) else source.version
+        path = Path(version._repository.path, version._name)
+        revision = source.branch_name if isinstance(source, Dataset) else None
+        return open_pin(os.fspath(path), version.id, version.tree, what), revision
+    pin = pin_url(source)
+    return open_pin(os.fspath(pin.path), pin.version, pin.tree, what), pin.revision
+
+
+def _check_text(text: object, what: str) -> str:
+    """Returns text that a version can keep."""
+    if not isinstance(text, str):
+        raise InvalidTypeError(f"{what} is {shown(text)}; expected text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{what} is {shown(text)}, which is no Unicode text") from None
+    return text
 
 
 def _scalar(name: object, value: object) -> Any:
