@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from cas.cli.main import EXIT_INCOMPLETE, exit_code
+from cas.cli.main import EXIT_DAMAGED, EXIT_INCOMPLETE, exit_code
 from cas.cli.opened import SHORT_DIGITS
-from cas.cli.output import count_progress, json_option, print_json, print_table, printable, progress
+from cas.cli.output import count_progress, format_ranges, json_option, print_json, print_table, printable, progress
 from cas.cli.written import is_incomplete, pinned_facts, tell_pinned
-from cas.errors import CorruptedError
 from cas.integrations.checkout import Options, PinnedCheckout, checkout_locked, write_version
 from cas.integrations.lock import locking
 from cas.integrations.lock.contents import Fault
@@ -22,9 +21,6 @@ from cas.integrations.lock.locking import Verified, open_entry
 from cas.integrations.lock.toml import Entry
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-_EXIT_DAMAGED: Final = exit_code(CorruptedError(""))
-_MOST_RANGES: Final = 8
 
 
 def _file_option(function: Function) -> Function:
@@ -103,9 +99,9 @@ def verify(names: tuple[str, ...], full: bool, quiet: bool, lock: Path, as_json:
     else:
         for each in found:
             _tell_verified(each, full)
-    codes = [_EXIT_DAMAGED if each.error is None else exit_code(each.error) for each in found if not each.sound]
+    codes = [EXIT_DAMAGED if each.error is None else exit_code(each.error) for each in found if not each.sound]
     if codes:
-        raise click.exceptions.Exit(_EXIT_DAMAGED if _EXIT_DAMAGED in codes else codes[0])
+        raise click.exceptions.Exit(EXIT_DAMAGED if EXIT_DAMAGED in codes else codes[0])
 
 
 @command.command("checkout", epilog="Example: cas lock checkout train data/train")
@@ -216,9 +212,5 @@ def _tell_verified(found: Verified, full: bool) -> None:
 
 
 def _told_rows(fault: Fault) -> str:
-    parts = []
-    for column, runs in fault.columns.items():
-        shown = [f"{start:,}-{stop - 1:,}" if stop - start > 1 else f"{start:,}" for start, stop in runs]
-        more = ["..."] if len(shown) > _MOST_RANGES else []
-        parts.append(f"column {column!r} rows {' '.join(shown[:_MOST_RANGES] + more)}")
+    parts = [f"column {column!r} rows {format_ranges(rows)}" for column, rows in fault.columns.items()]
     return f" ({'; '.join(parts)})" if parts else ""

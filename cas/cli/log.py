@@ -44,9 +44,9 @@ def command(
     counts of an import (added, changed, removed), and the first line of the message.
 
     With --experiments it is a table of the runs among them, also of branches that were merged: when each began (UTC),
-    how it ended, how long it took, parameters and inputs in which the runs differ, metrics, and the commit of the code,
-    with a star where files differed from it; "cas log lake/trials --experiments --sort loss -n 10" lists the ten of the
-    least loss. No content is read.
+    how it ended, how long it took, parameters, seeds and inputs in which the runs differ, metrics, and the commit of
+    the code, with a star where files differed from it; "cas log lake/trials --experiments --sort loss -n 10" lists the
+    ten of the least loss. No content is read.
     """
     if experiments and graph:
         raise click.UsageError("--experiments prints a table; it does not go with --graph")

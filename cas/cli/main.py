@@ -53,11 +53,12 @@ EXIT_OK: Final = 0
 EXIT_INCOMPLETE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_CONFLICT: Final = 4
+EXIT_DAMAGED: Final = 5
 _EXIT_CODES: Final[tuple[tuple[type[CasError], int], ...]] = (
     (NotFoundError, 3),
     (ExistsError, EXIT_CONFLICT),
     (ConflictError, EXIT_CONFLICT),
-    (CorruptedError, 5),
+    (CorruptedError, EXIT_DAMAGED),
     (StoreError, 6),
     (ReadOnlyError, 6),
     (UnsupportedError, 7),

@@ -97,6 +97,7 @@ def _columns(runs: Sequence[RecordedRun], sort: str | None) -> list[_Column]:
 
     params = [_flat(run.params) for run in runs]
     inputs = [{name: _show_input(found) for name, found in run.inputs.items()} for run in runs]
+    seeds = [{_seed_heading(name): seed for name, seed in run.record.seeds.items()} for run in runs]
     metrics = [run.metrics for run in runs]
     names = sorted(_names(metrics), key=lambda name: name != sort)
     found = [
@@ -105,6 +106,7 @@ def _columns(runs: Sequence[RecordedRun], sort: str | None) -> list[_Column]:
         fixed("status", 1, _show_status),
         fixed("took", 5, lambda run: _show_duration(run.record.seconds), right=True),
         *(_column(name, [_show(each.get(name)) for each in params], 2) for name in _differing(params)),
+        *(_column(name, [_show(each.get(name)) for each in seeds], 3) for name in _differing(seeds)),
         *(_column(name, [_show(each.get(name)) for each in metrics], int(name != sort)) for name in names),
         fixed("commit", 6, _show_commit),
         *(_Column(f"input {name}", [each.get(name, "") for each in inputs], 7) for name in _differing(inputs)),
@@ -133,6 +135,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
+
+
+def _seed_heading(name: str) -> str:
+    return name if name == "seed" else f"seed {name}"
 
 
 def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -113,6 +113,15 @@ def test_branches(url: Path) -> None:
     assert len(facts("log", url, "--experiments", "--all")) == 5
 
 
+def test_seeds_that_differ(tmp_path: Path) -> None:
+    for seed in (3, 4):
+        with cas.experiment(tmp_path / "trials", seeds={"seed": seed, "numpy": seed % 2, "fixed": 1}, code=False):
+            pass
+    heading, *rows = table(tmp_path / "trials")
+    assert heading == ["run", "started", "status", "took", "seed", "seed numpy"]
+    assert [row[4:] for row in rows] == [["4", "0"], ["3", "1"]]
+
+
 def test_no_runs_and_other_options(url: Path) -> None:
     assert ok("log", url.parent / "train", "--experiments") == ""
     assert facts("log", url.parent / "train", "--experiments") == []
