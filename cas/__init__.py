@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
     from cas.history.conflicts import Conflict
     from cas.history.missing import MISSING
+    from cas.integrations.experiment.reading import RecordedRun, runs
+    from cas.integrations.experiment.run import Run, experiment
+    from cas.integrations.lock.locking import open_locked
 
 __version__ = "0.1.0"
 
@@ -49,11 +52,13 @@ __all__ = [
     "ReadOnlyColumn",
     "ReadOnlyDataset",
     "ReadOnlyMetadata",
+    "RecordedRun",
     "ReflogEntry",
     "Row",
     "RowRange",
     "RowRangeView",
     "RowView",
+    "Run",
     "Tag",
     "TagView",
     "Tags",
@@ -65,6 +70,7 @@ __all__ = [
     "delete",
     "errors",
     "exists",
+    "experiment",
     "from_arrow",
     "from_numpy",
     "from_pandas",
@@ -73,7 +79,9 @@ __all__ = [
     "like",
     "open",
     "open_async",
+    "open_locked",
     "open_read_only",
+    "runs",
     "types",
 ]
 
@@ -94,6 +102,9 @@ _MODULES = {
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
     "history.conflicts": ("Conflict",),
     "history.missing": ("MISSING",),
+    "integrations.experiment.reading": ("RecordedRun", "runs"),
+    "integrations.experiment.run": ("Run", "experiment"),
+    "integrations.lock.locking": ("open_locked",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

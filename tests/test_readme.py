@@ -41,10 +41,10 @@ def workplace(tmp_path: Path) -> Path:
 
 
 def steps(block: str) -> Iterator[tuple[str, str]]:
-    """Yields the commands of a console block with the output that follows each."""
+    """Yields the commands of a console block, which go on in lines that begin with ``>``, with the output of each."""
     for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        command, _, output = step.partition("\n")
-        yield command, output
+        first, more, output = re.fullmatch(r"([^\n]*\n)((?:> ?[^\n]*\n)*)(.*)", step, re.DOTALL).groups()
+        yield first + re.sub(r"^> ?", "", more, flags=re.MULTILINE), output
 
 
 def test_console_blocks_run_and_print_what_they_say(workplace: Path) -> None:
