@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
     from cas.history.conflicts import Conflict
     from cas.history.missing import MISSING
+    from cas.integrations.formats.huggingface import from_huggingface
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,7 @@ __all__ = [
     "delete",
     "errors",
     "exists",
+    "from_huggingface",
     "init",
     "like",
     "open",
@@ -88,6 +90,7 @@ _MODULES = {
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
     "history.conflicts": ("Conflict",),
     "history.missing": ("MISSING",),
+    "integrations.formats.huggingface": ("from_huggingface",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -174,6 +174,7 @@ def test_exported_names() -> None:
         "delete",
         "errors",
         "exists",
+        "from_huggingface",
         "init",
         "like",
         "open",
