@@ -14,7 +14,7 @@ import cas
 ROOT = Path(cas.__file__).parent
 ORDER = ["codec", "chunking", "store", "tree", "history", "repo", "remote", "dataset", "integrations", "cli"]
 DOOR = "cas.dataset.bridges"
-"""The one module that may import what stands above it, when a method is called."""
+"""The one module that may import what stands above it, when a method is called; ``cas`` itself does for its names."""
 GROUND = {"errors", "hashing", "types"}
 ALLOWED_ON_GROUND = {("types", "errors")}
 ONLY_IN = {
@@ -22,6 +22,7 @@ ONLY_IN = {
     "zstandard": {"cas.codec.compression"},
     "blake3": {"cas.hashing"},
     "cbor2": {"cas.codec.cbor"},
+    "datasets": {"cas.integrations.formats.huggingface"},
     "ml_dtypes": {"cas.types.dtypes"},
     "PIL": {"cas.codec.images", "cas.integrations.contact_sheet"},
 }
@@ -92,7 +93,7 @@ def test_imports_point_down(module: str) -> None:
         there = layer(each.target)
         if each.source != module or here == there:
             continue
-        if (module, there) == (DOOR, "integrations"):
+        if module in (DOOR, "cas") and there == "integrations":
             assert not each.at_import_time, f"{each} points up at import time"
             continue
         if here in GROUND:

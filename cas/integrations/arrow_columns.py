@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 
 from cas import types
-from cas.codec.given import convert_each
+from cas.codec.given import convert_each, refused_again
 from cas.errors import InvalidInputError, UnsupportedError
 from cas.types import Type
 
@@ -318,46 +319,61 @@ def to_array(type_: Type, values: Any, column: str, paths: Sequence[str | None] 
     and for arrays without elements whose shape nested lists do not tell.
     """
     pa = pyarrow()
-    arrow = arrow_type(type_)
-    inner = type_.of if isinstance(type_, types.Nullable) else type_
-    if isinstance(inner, types.Image) and not inner.raw:
-        names = [None] * len(values) if paths is None else paths
-        missing = np.array([value is None for value in values], np.bool_)
-        children = [pa.array(values, pa.binary()), pa.array(names, pa.string())]
-        return pa.StructArray.from_arrays(children, [_BYTES, _PATH], mask=pa.array(missing))
-    if isinstance(type_, types.Scalar | types.ClassLabel):
-        return pa.array(np.asarray(values), arrow)
-    if isinstance(type_, types.DateTime):
-        return pa.array(np.asarray(values).view(np.int64), pa.int64()).cast(arrow)
-    if isinstance(type_, types.Array | types.Embedding) and None not in type_.row_shape:
-        return _fixed_lists(np.asarray(values), type_.row_shape, type_.dtype)
-    return pa.array(convert_each(values, column, lambda value: _nested(type_, value)), arrow)
+    match type_:
+        case types.Nullable():
+            return _nullable_array(type_.of, values, column, paths)
+        case types.Sequence():
+            ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
+            return pa.ListArray.from_arrays(ends, to_array(type_.of, _joined(values), column))
+        case types.Image(raw=False):
+            names = pa.array([None] * len(values) if paths is None else paths, pa.string())
+            return pa.StructArray.from_arrays([pa.array(values, pa.binary()), names], [_BYTES, _PATH])
+        case types.Scalar() | types.ClassLabel():
+            return pa.array(np.asarray(values, type_.numpy_dtype), arrow_type(type_))
+        case types.DateTime() if len(values) and isinstance(values[0], np.datetime64):
+            return pa.array(np.asarray(values, type_.numpy_dtype).view(np.int64)).cast(arrow_type(type_))
+        case types.Array() | types.Embedding() if None not in type_.row_shape:
+            return _fixed_lists(np.asarray(values, type_.dtype), type_.row_shape)
+    return pa.array(convert_each(values, column, lambda value: _plain_value(type_, value)), arrow_type(type_))
 
 
-def _fixed_lists(values: Any, shape: tuple[int | None, ...], dtype: str) -> Any:
+def _nullable_array(of: Type, values: Any, column: str, paths: Sequence[str | None] | None) -> Any:
     pa = pyarrow()
-    array = pa.array(values.reshape(-1), _number_type(dtype))
+    missing = np.array([value is None for value in values], np.bool_)
+    there = np.flatnonzero(~missing).tolist()
+    try:
+        found = to_array(of, [values[row] for row in there], column, paths and [paths[row] for row in there])
+    except InvalidInputError as error:
+        if error.row is None:
+            raise
+        # The row was counted among those that have a value.
+        raise refused_again(error, column, there[error.row]) from None
+    return found.take(pa.array(np.cumsum(~missing) - 1, mask=missing))
+
+
+def _joined(rows: Any) -> Any:
+    """The items of all rows."""
+    if len(rows) and all(isinstance(row, np.ndarray) for row in rows):
+        return np.concatenate(rows)
+    return list(chain.from_iterable(rows))
+
+
+def _fixed_lists(values: Any, shape: tuple[int | None, ...]) -> Any:
+    pa = pyarrow()
+    array = pa.array(values.reshape(-1))
     for size in shape[::-1]:
         array = pa.FixedSizeListArray.from_arrays(array, size)
     return array
 
 
-def _nested(type_: Type, value: Any) -> Any:
+def _plain_value(type_: Type, value: Any) -> Any:
     """What stands for one value in a list of Python."""
     match type_:
-        case types.Nullable():
-            return None if value is None else _nested(type_.of, value)
-        case types.Sequence(of=types.Scalar() | types.ClassLabel() | types.Text() | types.Bytes()):
-            return value
-        case types.Sequence():
-            return [_nested(type_.of, item) for item in value]
-        case types.Image(raw=False):
-            return {_BYTES: value, _PATH: None}
         case types.Image() | types.SegmentMask() | types.BinaryMask():
             return {_SHAPE: list(value.shape), _DATA: value.astype(value.dtype.newbyteorder("<")).tobytes()}
         case types.Dict():
             return to_json_text(value)
-        case types.Array() | types.BoundingBox() | types.Embedding():
+        case types.Array() | types.BoundingBox():
             if _from_nested(value.tolist(), type_.dtype, type_.row_shape).shape != value.shape:
                 raise InvalidInputError(f"an array of shape {value.shape} has no elements that lists could hold")
             return value.tolist()

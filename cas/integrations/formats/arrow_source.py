@@ -14,7 +14,6 @@ from cas.integrations.arrow_columns import (
     arrow_type,
     is_image_struct,
     merged_levels,
-    missing_levels,
     plain_array,
     pyarrow,
     to_values,
@@ -71,7 +70,7 @@ def arrow_source(given: ArrowInput, read_file: ReadFile, image: str | None = Non
     strings that are images.
     """
     features = features_of(given.schema)
-    columns = [column for field in flat_fields(given.schema, features) for column in _columns(given, field, image)]
+    columns = [column for outer in given.schema for column in _columns(given, outer, features.get(outer.name), image)]
     names = [column.name for column in columns]
     if image is not None and image not in names:
         raise InvalidInputError(f"there is no column {image!r} of images; the columns are {names}", column=image)
@@ -86,7 +85,9 @@ def arrow_source(given: ArrowInput, read_file: ReadFile, image: str | None = Non
             if table.num_rows:
                 yield {column.name: column.values(table, read_file) for column in columns}
 
-    metadata = {"huggingface": {"features": _plain(features)}} if features else {}
+    # What an export wrote beside the types of columns says nothing more.
+    told = any(_stored_type(outer) is None for outer in given.schema)
+    metadata = {"huggingface": {"features": _plain(features)}} if features and told else {}
     return Source({column.name: column.type for column in columns}, batches, metadata=metadata)
 
 
@@ -95,26 +96,27 @@ def _plain(features: Feature) -> Feature:
     return json.loads(json.dumps(features))
 
 
-def _columns(given: ArrowInput, field: Field, image: str | None) -> Iterator[_Column]:
-    stored = _stored_type(given.schema, field)
-    if stored is not None:
-        yield _Column(field.name, field, stored)
-        if _is_image(stored) and (path := _path_column(given, field)) is not None:
+def _columns(given: ArrowInput, outer: Any, feature: Feature, image: str | None) -> Iterator[_Column]:
+    """The columns to be made of a field of the schema."""
+    whole = Field(outer.name, (outer.name,), outer.type, feature)
+    stored = _stored_type(outer)
+    fields = flat_fields(whole) if stored is None else iter([whole])
+    for field in fields:
+        type_ = _type(given, field, image) if stored is None else stored
+        yield _Column(field.name, field, type_)
+        if _is_image(type_) and (path := _path_column(given, field)) is not None:
             yield path
-        return
+
+
+def _type(given: ArrowInput, field: Field, image: str | None) -> Type:
+    """The type of a column, by the schema and by what is missing."""
     feature = field.feature
     if feature is None and (field.name == image or (is_image_struct(field.arrow) and _begins_as_image(given, field))):
         feature = {"_type": "Image"}
-    levels = None
+    levels = feature_levels(pyarrow().nulls(0, field.arrow), feature)
     for part in given.parts(field.way[0]):
-        found = feature_levels(field.of(part), feature)
-        levels = found if levels is None else merged_levels(levels, found)
-    if levels is None:
-        levels = missing_levels(pyarrow().nulls(0, field.arrow))
-    type_ = feature_type(field.arrow, feature, levels)
-    yield _Column(field.name, field, type_)
-    if _is_image(type_) and (path := _path_column(given, field)) is not None:
-        yield path
+        levels = merged_levels(levels, feature_levels(field.of(part), feature))
+    return feature_type(field.arrow, feature, levels)
 
 
 def _is_image(type_: Type) -> bool:
@@ -122,14 +124,14 @@ def _is_image(type_: Type) -> bool:
     return isinstance(inner, types.Image) and not inner.raw
 
 
-def _stored_type(schema: Any, field: Field) -> Type | None:
-    """The type that an export of ours left with the field, if the field still is what was written."""
-    record = (schema.field(field.name).metadata or {}).get(TYPE_KEY) if len(field.way) == 1 else None
+def _stored_type(outer: Any) -> Type | None:
+    """The type that an export of ours left with a field, if the field still is what was written."""
+    record = (outer.metadata or {}).get(TYPE_KEY)
     if record is None:
         return None
     try:
         type_ = types.from_record(json.loads(record))
-        return type_ if arrow_type(type_) == field.arrow else None
+        return type_ if arrow_type(type_) == outer.type else None
     except (CasError, ValueError, RecursionError):
         return None
 

@@ -63,16 +63,8 @@ class Field:
         return array
 
 
-def flat_fields(schema: Any, features: Mapping[str, Feature]) -> list[Field]:
-    """Returns the fields of a schema; dicts of features become a field each, ``objects.bbox``, as ``flatten`` does."""
-    return [
-        field
-        for outer in schema
-        for field in _flat(Field(outer.name, (outer.name,), outer.type, features.get(outer.name)))
-    ]
-
-
-def _flat(field: Field) -> Iterator[Field]:
+def flat_fields(field: Field) -> Iterator[Field]:
+    """Yields a field; of a dict of features the fields in it, ``objects.bbox``, as ``flatten`` names them."""
     inner = _inner_features(field.feature)
     arrow = plain_type(field.arrow)
     if inner is None or not pyarrow().types.is_struct(arrow):
@@ -80,7 +72,7 @@ def _flat(field: Field) -> Iterator[Field]:
         return
     for child in arrow.fields:
         below = Field(f"{field.name}.{child.name}", (*field.way, child.name), child.type, inner.get(child.name))
-        yield from _flat(below)
+        yield from flat_fields(below)
 
 
 def _inner_features(feature: Feature) -> Mapping[str, Feature] | None:
@@ -174,8 +166,6 @@ def type_feature(type_: Type) -> Feature:
             return {"_type": "Image"}
         case types.Image() | types.SegmentMask() | types.BinaryMask():
             return {"shape": _list(_value("int64")), "data": _value("binary")}
-        case types.Array() if type_.fixed and 2 <= len(type_.shape) <= 5:
-            return {"shape": list(type_.shape), "dtype": type_.dtype, "_type": f"Array{len(type_.shape)}D"}
         case types.Array() | types.Embedding() | types.BoundingBox():
             feature = _value(type_.dtype)
             for size in type_.row_shape[::-1]:

@@ -225,7 +225,8 @@ def test_a_killed_import_leaves_nothing_half_visible(tmp_path: Path) -> None:
                 noise = [np.random.default_rng(row).bytes(300_000) for row in rows]
                 yield {{"name": [str(row) for row in rows], "number": list(rows), "image": [None] * 4, "noise": noise}}
 
-        schema = {{"name": types.Text(), "number": types.Int64, "image": types.Nullable("image"), "noise": types.Bytes()}}
+        schema = {{"name": types.Text(), "number": types.Int64, "image": types.Nullable("image")}}
+        schema["noise"] = types.Bytes()
         import_into(sys.argv[1], Source(schema, batches))
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(code), os.fspath(tmp_path / "new")])
