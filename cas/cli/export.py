@@ -24,7 +24,7 @@ _FORMATS = "\n".join(f"  {name:12} {text}" for name, text in FORMATS.items())
     Without --format the suffix of DEST says which. DEST takes its name when all of it is written; what is there is not
     replaced without --force, and a folder only if an export made it. A column that the format cannot hold is refused.
     """,
-    epilog="Example: cas export lake/photos@v1.0 photos.parquet",
+    epilog="Example: cas export lake/photos@v1.0 shards --format webdataset",
 )
 @click.argument("url", metavar="URL[@REV]")
 @click.argument("target", metavar="DEST", type=click.Path(path_type=Path))

@@ -36,15 +36,16 @@ class Bridges:
 
         The target takes its name when all of it is on disk. What is there already raises
         :class:`~cas.errors.ExistsError`; ``force`` replaces a file, and a folder that an export made. A column that the
-        format cannot hold raises :class:`~cas.errors.UnsupportedError`. Memory: a batch of 8 MiB, of parquet 32 MiB.
+        format cannot hold raises :class:`~cas.errors.UnsupportedError`, before anything is written. Metadata and other
+        versions stay behind. Memory: some batches of 8 MiB, of parquet of 32 MiB.
 
-        >>> import cas, tempfile
+        >>> import cas, pathlib, tempfile
         >>> folder = tempfile.mkdtemp()
         >>> ds = cas.create(f"{folder}/ds", schema={"name": "text", "size": "int64"})
         >>> ds.append([{"name": "a", "size": 1}, {"name": "b", "size": 2}])
         >>> ds.export(f"{folder}/table.csv")
         2
-        >>> open(f"{folder}/table.csv").read()
+        >>> pathlib.Path(folder, "table.csv").read_text()
         'name,size\\na,1\\nb,2\\n'
         >>> ds.rollback()
         """

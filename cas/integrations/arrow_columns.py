@@ -187,9 +187,10 @@ def to_values(array: Any, type_: Type, read_file: Callable[[str], Any] | None = 
     of one that is only a path, ``read_file`` gives what stands for it.
     """
     array = plain_array(array)
+    if isinstance(type_, types.Nullable):
+        return _nullable_values(array, type_.of, read_file)
+    _check_none_missing(array)
     match type_:
-        case types.Nullable():
-            return _nullable_values(array, type_.of, read_file)
         case types.Sequence():
             return _sequence_values(array, type_.of, read_file)
         case types.Image(raw=False):
@@ -214,6 +215,12 @@ def _plain_values(array: Any, type_: Type) -> Any:
         case types.Text() if pyarrow().types.is_decimal(array.type):
             return array.cast(pyarrow().string()).to_pylist()
     return array.to_pylist()
+
+
+def _check_none_missing(array: Any) -> None:
+    if array.null_count:
+        # What says that there are none, statistics or metadata of a file, may be wrong.
+        raise InvalidInputError("a value is missing in a column of which it was said that none is")
 
 
 def _nullable_values(array: Any, of: Type, read_file: Callable[[str], Any] | None) -> Any:
@@ -253,6 +260,7 @@ def _times(array: Any, unit: str) -> Any:
 
 def _numbers(array: Any, dtype: str) -> Any:
     pa = pyarrow()
+    _check_none_missing(array)
     if pa.types.is_time32(array.type):
         array = array.cast(pa.int32())
     elif pa.types.is_time64(array.type) or pa.types.is_duration(array.type):

@@ -31,14 +31,11 @@ _SUFFIXES: Final = {".parquet": "parquet", ".tar": "webdataset", ".jsonl": "json
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowBatch:
     """Some rows: the number of the first one, and the values of each column, images as the bytes of their files."""
 
     start: int
     columns: dict[str, Any]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
 
 
 class ExportTable:
@@ -58,7 +55,7 @@ class ExportTable:
         self.rows = self._state.rows
         self._report = report
 
-    def batches(self, most_rows: int = _BATCH_ROWS, most_bytes: int = _BATCH_BYTES) -> Iterator[Rows]:
+    def batches(self, most_rows: int = _BATCH_ROWS, most_bytes: int = _BATCH_BYTES) -> Iterator[RowBatch]:
         """Yields all rows in order, in batches of about so many bytes."""
         columns = {name: self._state.columns[name] for name in self.schema}
         size = sum(stream.size_bytes for column in columns.values() for stream in column.streams.values())
@@ -71,7 +68,7 @@ class ExportTable:
                 streams = column.read(start, stop)
                 done += sum(rows.nbytes for rows in streams.values())
                 values[name] = decode_values(encoded_type(column.type), streams)
-            yield Rows(start, values)
+            yield RowBatch(start, values)
             if self._report is not None:
                 self._report(stop, self.rows, done, size)
 
@@ -109,17 +106,9 @@ def export(
     force: bool = False,
     report: Report | None = None,
 ) -> int:
-    """Writes the rows of a dataset or version in another format and returns their number; images keep their bytes.
+    """Writes the rows of a dataset as :meth:`~cas.dataset.bridges.Bridges.export` tells, and returns their number.
 
-    ``format`` is one of ``imagefolder``, ``webdataset``, ``parquet``, ``jsonl`` and ``csv``; without it, the suffix of
-    ``target`` says it. ``columns`` are those to write, by default all. ``image`` is the column of images for
-    ``imagefolder`` where there are several. ``shard_bytes`` is the size from which on a shard of ``webdataset`` is
-    full, by default 512 MiB.
-
-    The target takes its name when all of it is on disk. What is there already raises
-    :class:`~cas.errors.ExistsError`; ``force`` replaces a file, and a folder that an export made. A column that the
-    format cannot hold raises :class:`~cas.errors.UnsupportedError`, before anything is written. Memory: a batch of 8
-    MiB, of parquet 32 MiB.
+    ``report`` is told of rows done and in all, and of bytes done and in all, after each batch.
     """
     path = Path(target).expanduser()
     chosen = format or _SUFFIXES.get(path.suffix.lower())

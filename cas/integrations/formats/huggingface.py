@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from cas import types
+from cas.dataset import opening
 from cas.dataset.dataset import Dataset
 from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
 from cas.integrations.formats.arrow_source import ReadFile, arrow_source
@@ -45,9 +46,7 @@ def from_huggingface(
     as an ``IterableDataset``.
     """
     import_into(url, huggingface_source(data, _read_own), missing=missing, message=message, author=author)
-    from cas.dataset.opening import open as open_dataset
-
-    return open_dataset(url)
+    return opening.open(url)
 
 
 def open_saved(folder: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None) -> Source:

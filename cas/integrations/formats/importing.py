@@ -47,7 +47,8 @@ def import_source(
     and the key stayed, or if it stands alone between rows that stayed.
 
     Images that are missing, or none, are listed in ``skipped``: their rows are left out or, with ``missing="null"``,
-    kept without the image. Nothing is staged if anything fails, and an import that was killed leaves nothing behind.
+    kept without the image; in sequences of images they end the import. Nothing is staged if anything fails, and an
+    import that was killed leaves nothing behind.
 
     Cost: the source is read once, and again where the dataset had rows and something changed. Memory: a batch, some 40
     MiB, and 16 to 32 bytes a row where there were rows before. Raises :class:`~cas.errors.InvalidInputError`, naming

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cas.dataset.opening import create, delete, exists, open  # noqa: A004
+from cas.dataset import opening
 from cas.integrations.folder.importing import ImportResult
 from cas.integrations.formats.importing import import_source
 from cas.integrations.formats.source import Source
@@ -16,12 +16,12 @@ def import_into(url: str | os.PathLike[str], source: Source, **options: Any) -> 
 
     A dataset that was made for it is taken away again if it fails.
     """
-    made = not exists(url)
-    dataset = create(url) if made else open(url)
+    made = not opening.exists(url)
+    dataset = opening.create(url) if made else opening.open(url)
     try:
         with dataset:
             return import_source(source, dataset, **options)
     except BaseException:
         if made:
-            delete(url)
+            opening.delete(url)
         raise

@@ -83,9 +83,11 @@ class _ParquetFiles:
             with _opened(path) as file:
                 leaves = _nulls(file.metadata, column)
                 if is_image_struct(arrow) and leaves.get(f"{column}.bytes") == 0:
-                    yield from (_without_bytes(batch.column(0), arrow) for batch in _batches(file, f"{column}.path"))
+                    for batch in _batches(file, f"{column}.path"):
+                        yield _without_bytes(batch.column(column), arrow)
                 elif any(count != 0 for count in leaves.values()) or _has_integers(file.metadata, column):
-                    yield from (batch.column(0) for batch in _batches(file, column))
+                    for batch in _batches(file, column):
+                        yield batch.column(column)
 
 
 def _batches(file: Any, column: str | None) -> Iterator[Any]:
@@ -100,7 +102,7 @@ def _nulls(metadata: Any, column: str) -> dict[str, int | None]:
     counts: dict[str, int | None] = {}
     for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
         for leaf in (group.column(i) for i in range(group.num_columns)):
-            if leaf.path_in_schema.split(".")[0] != column.split(".")[0]:
+            if not _is_below(leaf.path_in_schema, column):
                 continue
             known = leaf.statistics is not None and leaf.statistics.has_null_count
             before = counts.get(leaf.path_in_schema, 0)
@@ -108,10 +110,14 @@ def _nulls(metadata: Any, column: str) -> dict[str, int | None]:
     return counts
 
 
+def _is_below(path: str, column: str) -> bool:
+    return path == column or path.startswith(f"{column}.")
+
+
 def _has_integers(metadata: Any, column: str) -> bool:
     """Whether integers are below a column: classes may be missing by being -1."""
     leaves = (metadata.schema.column(i) for i in range(len(metadata.schema)))
-    return any(leaf.path.split(".")[0] == column and leaf.physical_type.startswith("INT") for leaf in leaves)
+    return any(_is_below(leaf.path, column) and leaf.physical_type.startswith("INT") for leaf in leaves)
 
 
 def _without_bytes(paths: Any, arrow: Any) -> Any:

@@ -10,7 +10,7 @@ from cas import types
 from cas.integrations.arrow_columns import arrow_type, pyarrow, to_array
 from cas.integrations.formats.arrow_source import TYPE_KEY
 from cas.integrations.formats.destination import new_file
-from cas.integrations.formats.exporting import ExportTable, Rows, is_image
+from cas.integrations.formats.exporting import ExportTable, RowBatch, is_image
 from cas.integrations.formats.hub_features import METADATA_KEY, features_metadata
 from cas.types import Type
 
@@ -51,6 +51,6 @@ def _path_columns(schema: dict[str, Type]) -> dict[str, str]:
     return {name: f"{name}_path" for name in images if schema.get(f"{name}_path") in texts}
 
 
-def _array(rows: Rows, name: str, type_: Type, paths: dict[str, str]) -> Any:
+def _array(rows: RowBatch, name: str, type_: Type, paths: dict[str, str]) -> Any:
     beside = rows.columns[paths[name]] if name in paths else None
     return to_array(type_, rows.columns[name], name, beside)

@@ -138,8 +138,10 @@ def is_float(text: str) -> bool:
     if len(text) > _MOST_DIGITS or _NUMBER.fullmatch(text) is None:
         return False
     try:
-        given = Decimal(text)
-        return Decimal(f"{float(text):.{max(0, len(given.as_tuple().digits) - 1)}e}") == given
+        given, value = Decimal(text), float(text)
+        # As many digits as were given; or the fewest that mean this float, which need not be its digits rounded.
+        rounded = f"{value:.{max(0, len(given.as_tuple().digits) - 1)}e}"
+        return given in (Decimal(rounded), Decimal(repr(value)))
     except (InvalidOperation, OverflowError, ValueError):
         return False
 

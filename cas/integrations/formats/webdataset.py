@@ -46,6 +46,8 @@ def open_webdataset(paths: Sequence[str | os.PathLike[str]]) -> Source:
     no tar file, or cut off, and for a row with two members of the same extension.
     """
     shards = [shard for path in paths for shard in expand_shards(path)]
+    if not shards:
+        raise InvalidInputError("there are no shards; expected files that end in .tar")
     skipped: list[Skipped] = []
     columns: dict[str, _Column] = {}
     rows = 0

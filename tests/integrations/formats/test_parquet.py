@@ -92,6 +92,35 @@ def test_whether_values_are_missing_is_seen_with_and_without_statistics(tmp_path
         assert [str(type_) for type_ in schema.values()] == ["int64", "float64?", "sequence[text]?"]
 
 
+def test_files_that_are_wrong_about_missing_values(tmp_path: Path) -> None:
+    """A type that the metadata claims must hold what is there."""
+    claims = {"int8": [1, None], "text": ["a", None]}
+    for name, values in claims.items():
+        arrow = pa.int8() if name == "int8" else pa.string()
+        field = pa.field("x", arrow, metadata={"cas.type": f'{{"name": "{name}"}}'})
+        parquet.write_table(pa.table({"x": pa.array(values, arrow)}, schema=pa.schema([field])), tmp_path / "t.parquet")
+        with pytest.raises(InvalidInputError, match="is missing"):
+            import_into(tmp_path / "ds", open_parquet([tmp_path / "t.parquet"]))
+
+
+def test_names_with_dots(tmp_path: Path) -> None:
+    """As columns of nested features have them; not to be taken for fields of structs."""
+    image = pa.array([{"bytes": png(1), "path": "a"}, {"bytes": png(2), "path": None}])
+    values = {"a.b": pa.array([1, None]), "a.c": pa.array(["x", "y"]), "a": pa.array([{"d": 1}, None]), "a.i": image}
+    parquet.write_table(pa.table(values), tmp_path / "t.parquet")
+    import_into(tmp_path / "ds", open_parquet([tmp_path / "t.parquet"]))
+    with cas.open_read_only(tmp_path / "ds") as ds:
+        assert {name: str(type_) for name, type_ in ds.schema.items()} == {
+            "a.b": "int64?",
+            "a.c": "text",
+            "a": "dict?",
+            "a.i": "image",
+            "a.i_path": "text?",
+        }
+        assert ds["a"][:] == [{"d": 1}, None]
+        assert ds["a.i_path"][:] == ["a", None]
+
+
 def test_several_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     for name, start in (("b", 3), ("a", 0)):

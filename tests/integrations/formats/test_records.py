@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +91,11 @@ def test_no_field_loses_anything(fields: list[str]) -> None:
             assert value != value or float(field) == value
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 25))
+@given(st.floats(-1e300, 1e300), st.sampled_from([0, 5, 14, 16, 17, 18, 25]))
 def test_all_spellings_of_floats_are_floats(value: float, digits: int) -> None:
-    assert is_float(repr(value).replace("e+", "e"))
-    assert is_float(f"{value:.{digits}e}") == (
-        Decimal(f"{float(f'{value:.{digits}e}'):.{digits}e}") == Decimal(f"{value:.{digits}e}")
-    )
+    assert is_float(repr(value))
+    assert is_float(f"{value:.{digits}e}")
+    assert is_float(f"{value:.17g}")
 
 
 def test_jsonl_columns(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -160,12 +161,32 @@ def test_damaged_shards_are_one_error(tmp_path: Path) -> None:
         open_webdataset([tmp_path / "none-{0..1}.tar"])
 
 
+def test_no_damage_goes_unseen_or_raises_anything_else(tmp_path: Path) -> None:
+    """Of a shard with a flipped byte the header's checksum tells; in contents it may be anything."""
+    path = raw_tar(tmp_path / "s.tar", [(f"{i}.cls", b"12") for i in range(4)] + [("4.png", png(1))])
+    whole = path.read_bytes()
+    chance = random.Random(7)
+    refused = 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            list(open_webdataset([path]).batches())
+        except InvalidInputError:
+            refused += 1
+    assert refused > 10
+
+
 def test_shards_that_are_refused(tmp_path: Path) -> None:
     twice = raw_tar(tmp_path / "twice.tar", [("1.png", png(1)), ("1.png", png(2))])
     with pytest.raises(InvalidInputError, match=r"two members 1\.png in one row"):
         open_webdataset([twice])
     with pytest.raises(InvalidInputError, match="'key'"):
         open_webdataset([raw_tar(tmp_path / "key.tar", [("1.key", b"x")])])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInputError, match="there are no shards"):
+        open_webdataset([tmp_path / "empty"])
     with pytest.raises(InvalidInputError, match="no members with a key"):
         open_webdataset([raw_tar(tmp_path / "none.tar", [("README", b"x")])])
 
