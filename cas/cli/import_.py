@@ -29,8 +29,8 @@ _FORMATS = "\n".join(f"  {name:12} {text}" for name, text in FORMATS.items())
 
     The dataset is made if it does not exist. Of a folder of images the columns are path, image (the file, bit for bit)
     and label (the first folder level). Run again, it commits only what was added, changed or removed, and no version
-    where nothing was. Files that are left out are listed; the exit code is 1 then. An import of a folder that was
-    interrupted goes on where it was; others leave nothing behind.
+    where nothing was. What is left out is listed; the exit code is 1 then. An import of a folder that was interrupted
+    goes on where it was; others begin anew.
     """,
     epilog="Example: cas import photos lake/photos -m 'spring pictures'",
 )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cas import types
-from cas.codec.image_format import NotAnImageError, recognise
 from cas.errors import CasError, InvalidInputError
 from cas.integrations.arrow_columns import (
     arrow_type,
@@ -26,7 +25,7 @@ from cas.integrations.formats.hub_features import (
     features_of,
     flat_fields,
 )
-from cas.integrations.formats.source import Source, Table
+from cas.integrations.formats.source import Source, Table, begins_as_image, is_image
 from cas.types import Type
 
 TYPE_KEY: Final = b"cas.type"
@@ -104,7 +103,7 @@ def _columns(given: ArrowInput, outer: Any, feature: Feature, image: str | None)
     for field in fields:
         type_ = _type(given, field, image) if stored is None else stored
         yield _Column(field.name, field, type_)
-        if _is_image(type_) and (path := _path_column(given, field)) is not None:
+        if is_image(type_) and (path := _path_column(given, field)) is not None:
             yield path
 
 
@@ -117,11 +116,6 @@ def _type(given: ArrowInput, field: Field, image: str | None) -> Type:
     for part in given.parts(field.way[0]):
         levels = merged_levels(levels, feature_levels(field.of(part), feature))
     return feature_type(field.arrow, feature, levels)
-
-
-def _is_image(type_: Type) -> bool:
-    inner = type_.of if isinstance(type_, types.Nullable) else type_
-    return isinstance(inner, types.Image) and not inner.raw
 
 
 def _stored_type(outer: Any) -> Type | None:
@@ -140,11 +134,7 @@ def _begins_as_image(given: ArrowInput, field: Field) -> bool:
     for table in given.tables():
         for content in plain_array(field.of(table.column(field.way[0]))).field("bytes"):
             if content.is_valid:
-                try:
-                    recognise(content.as_buffer()[:32].to_pybytes())
-                except NotAnImageError:
-                    return False
-                return True
+                return begins_as_image(content.as_buffer()[:32].to_pybytes())
     return False
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cas import types
 from cas.codec.values import decode_values, single_values
 from cas.dataset.readable import Readable
 from cas.dataset.state import State
 from cas.errors import ColumnNotFoundError, InvalidInputError
 from cas.integrations.arrow_columns import encoded_type
+from cas.integrations.formats.source import is_image
 from cas.types import Type
 
 Report = Callable[[int, int, int, int], None]
@@ -87,12 +87,6 @@ class ExportTable:
         if wanted is None and "image" not in images and len(images) != 1:
             raise InvalidInputError(f"a folder takes the images of one column; choose one of {images} with --image")
         return wanted or ("image" if "image" in images else images[0])
-
-
-def is_image(type_: Type) -> bool:
-    """Whether a column is of encoded images, perhaps with missing ones."""
-    inner = type_.of if isinstance(type_, types.Nullable) else type_
-    return isinstance(inner, types.Image) and not inner.raw
 
 
 def export(

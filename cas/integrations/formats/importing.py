@@ -20,9 +20,9 @@ from cas.errors import InvalidInputError
 from cas.integrations.folder.importing import ImportResult, Report
 from cas.integrations.folder.scan import Skipped
 from cas.integrations.formats.matching import changed_rows, joined_keys, match_rows, new_keys, old_keys
-from cas.integrations.formats.source import Source, Table, Unusable
+from cas.integrations.formats.source import Source, Table, Unusable, is_image
 from cas.tree.alignment import NOWHERE
-from cas.types import Image, Nullable, Type
+from cas.types import Nullable, Type
 
 LEAVE_OUT: Final = "leave-out"
 NULL: Final = "null"
@@ -48,7 +48,7 @@ def import_source(
 
     Images that are missing, or none, are listed in ``skipped``: their rows are left out or, with ``missing="null"``,
     kept without the image; in sequences of images they end the import. Nothing is staged if anything fails, and an
-    import that was killed leaves nothing behind.
+    import that was killed leaves no rows behind.
 
     Cost: the source is read once, and again where the dataset had rows and something changed. Memory: a batch, some 40
     MiB, and 16 to 32 bytes a row where there were rows before. Raises :class:`~cas.errors.InvalidInputError`, naming
@@ -60,19 +60,6 @@ def import_source(
         return _Import(source, dataset, missing == NULL, report).run(message, author)
 
 
-def wanted_types(source: Source, *, missing: str = LEAVE_OUT) -> dict[str, Type]:
-    """Returns the columns that a dataset gets from a source."""
-    return {
-        name: Nullable(type_) if missing == NULL and _is_image(type_) and not type_.nullable else type_
-        for name, type_ in source.schema.items()
-    }
-
-
-def _is_image(type_: Type) -> bool:
-    inner = type_.of if isinstance(type_, Nullable) else type_
-    return isinstance(inner, Image) and not inner.raw
-
-
 class _Import:
     """One run: reads keys where there are rows, matches them, and stages the difference batch by batch."""
 
@@ -82,7 +69,7 @@ class _Import:
         self._keep_missing = keep_missing
         self._report = report
         self._result = ImportResult()
-        self._images = [name for name, type_ in source.schema.items() if _is_image(type_)]
+        self._images = [name for name, type_ in source.schema.items() if is_image(type_)]
 
     def run(self, message: str | None, author: str | None) -> ImportResult:
         if self._dataset._draft.changed:
@@ -97,7 +84,10 @@ class _Import:
 
     def _prepare(self) -> None:
         dataset, schema = self._dataset, self._dataset.schema
-        wanted = wanted_types(self._source, missing=NULL if self._keep_missing else LEAVE_OUT)
+        wanted = {
+            name: _also_missing(type_) if self._keep_missing and name in self._images else type_
+            for name, type_ in self._source.schema.items()
+        }
         if not schema:
             for name, type_ in wanted.items():
                 dataset.add_column(name, type_)

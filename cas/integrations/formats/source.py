@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cas.codec.image_format import NotAnImageError, recognise
 from cas.integrations.folder.scan import Skipped
-from cas.types import Type
+from cas.types import Image, Nullable, Type
 
 BATCH_ROWS: Final = 1024
 BATCH_BYTES: Final = 8 << 20
@@ -38,6 +39,21 @@ class Source:
     key: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
+
+
+def is_image(type_: Type) -> bool:
+    """Whether a column is of encoded images, perhaps with missing ones."""
+    inner = type_.of if isinstance(type_, Nullable) else type_
+    return isinstance(inner, Image) and not inner.raw
+
+
+def begins_as_image(content: bytes) -> bool:
+    """Whether bytes begin like an image of a known format."""
+    try:
+        recognise(content[:32])
+    except NotAnImageError:
+        return False
+    return True
 
 
 class Collector:

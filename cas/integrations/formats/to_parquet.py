@@ -10,8 +10,9 @@ from cas import types
 from cas.integrations.arrow_columns import arrow_type, pyarrow, to_array
 from cas.integrations.formats.arrow_source import TYPE_KEY
 from cas.integrations.formats.destination import new_file
-from cas.integrations.formats.exporting import ExportTable, RowBatch, is_image
+from cas.integrations.formats.exporting import ExportTable, RowBatch
 from cas.integrations.formats.hub_features import METADATA_KEY, features_metadata
+from cas.integrations.formats.source import is_image
 from cas.types import Type
 
 _GROUP_ROWS: Final = 1 << 16

@@ -15,9 +15,10 @@ from cas.codec.image_format import image_format
 from cas.errors import InvalidInputError, UnsupportedError
 from cas.integrations.folder.confined import split_path
 from cas.integrations.formats.destination import new_file, new_folder
-from cas.integrations.formats.exporting import ExportTable, is_image
+from cas.integrations.formats.exporting import ExportTable
 from cas.integrations.formats.plain_values import is_plain
 from cas.integrations.formats.records import IMAGE_SUFFIXES
+from cas.integrations.formats.source import is_image
 from cas.integrations.formats.to_text import json_text
 from cas.types import Type
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from cas import types
-from cas.codec.image_format import NotAnImageError, recognise
 from cas.errors import InvalidInputError
 from cas.history.refs import check_column_name
 from cas.integrations.folder.scan import Skipped
 from cas.integrations.formats.json_lines import parse_json
 from cas.integrations.formats.records import IMAGE_SUFFIXES
-from cas.integrations.formats.source import Collector, Source, Table
+from cas.integrations.formats.source import Collector, Source, Table, begins_as_image
 from cas.integrations.formats.value_types import TextValues
 from cas.types import Type
 
@@ -148,8 +147,6 @@ def _members(shard: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str, by
                 # The library keeps all members it has seen; a shard may have millions.
                 tar.members.clear()  # type: ignore[attr-defined]
     except (tarfile.TarError, EOFError, zlib.error, UnicodeError, ValueError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
         raise InvalidInputError(f"{shard} cannot be read as a tar file: {error}") from error
     except OSError as error:
         raise InvalidInputError(f"{shard} cannot be read: {error.strerror or error}") from error
@@ -196,7 +193,7 @@ class _Column:
         """Takes note of a member."""
         self._count += 1
         if self._is_image:
-            self._some_image = self._some_image or _begins_as_image(content)
+            self._some_image = self._some_image or begins_as_image(content)
             return
         text = _text(content)
         self._is_text = self._is_text and text is not None
@@ -229,14 +226,6 @@ def _value(type_: Type, content: bytes) -> Any:
         case types.Scalar():
             return int(content)
     return content
-
-
-def _begins_as_image(content: bytes) -> bool:
-    try:
-        recognise(content[:32])
-    except NotAnImageError:
-        return False
-    return True
 
 
 def _text(content: bytes) -> str | None:

@@ -21,12 +21,7 @@ from pictures import png, read_tree, write_tree
 
 import cas
 from cas import types
-from cas.errors import (
-    ColumnNotFoundError,
-    ExistsError,
-    InvalidInputError,
-    UnsupportedError,
-)
+from cas.errors import ColumnNotFoundError, ExistsError, InvalidInputError, UnsupportedError
 from cas.integrations.folder.importing import import_folder
 from cas.integrations.formats.landing import import_into
 from cas.integrations.formats.opening import open_source
