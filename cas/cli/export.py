@@ -11,19 +11,20 @@ from cas.cli.output import json_option, print_json, progress
 from cas.integrations.formats.exporting import FORMATS, export
 
 _FORMATS = "\n".join(f"  {name:12} {text}" for name, text in FORMATS.items())
+_HELP = f"""Write the rows of a version to DEST in another format; images keep their bytes.
+
+\b
+Formats:
+{_FORMATS}
+
+Without --format the suffix of DEST says which. DEST takes its name when all of it is written; what is there is not
+replaced without --force, and a folder only if an export made it. A column that the format cannot hold is refused.
+"""
 
 
 @click.command(
     "export",
-    help=f"""Write the rows of a version to DEST in another format; images keep their bytes.
-
-    \b
-    Formats:
-    {_FORMATS.strip()}
-
-    Without --format the suffix of DEST says which. DEST takes its name when all of it is written; what is there is not
-    replaced without --force, and a folder only if an export made it. A column that the format cannot hold is refused.
-    """,
+    help=_HELP,
     epilog="Example: cas export lake/photos@v1.0 shards --format webdataset",
 )
 @click.argument("url", metavar="URL[@REV]")

@@ -17,21 +17,22 @@ from cas.integrations.formats.landing import import_into
 from cas.integrations.formats.opening import FORMATS, IMAGEFOLDER, open_source, recognise_format
 
 _FORMATS = "\n".join(f"  {name:12} {text}" for name, text in FORMATS.items())
+_HELP = f"""Bring the images and rows of SOURCE into the dataset at URL, as a new version.
+
+\b
+Formats, told by --format, or else by the name of a file and by what is in a folder:
+{_FORMATS}
+
+The dataset is made if it does not exist. Of a folder of images the columns are path, image (the file, bit for bit)
+and label (the first folder level). Run again, it commits only what was added, changed or removed, and no version
+where nothing was. What is left out is listed; the exit code is 1 then. An import of a folder that was interrupted
+goes on where it was; others begin anew.
+"""
 
 
 @click.command(
     "import",
-    help=f"""Bring the images and rows of SOURCE into the dataset at URL, as a new version.
-
-    \b
-    Formats, told by --format, or else by the name of a file and by what is in a folder:
-    {_FORMATS.strip()}
-
-    The dataset is made if it does not exist. Of a folder of images the columns are path, image (the file, bit for bit)
-    and label (the first folder level). Run again, it commits only what was added, changed or removed, and no version
-    where nothing was. What is left out is listed; the exit code is 1 then. An import of a folder that was interrupted
-    goes on where it was; others begin anew.
-    """,
+    help=_HELP,
     epilog="Example: cas import photos lake/photos -m 'spring pictures'",
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
