@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cas.history.missing import MISSING
     from cas.integrations.experiment.reading import RecordedRun, runs
     from cas.integrations.experiment.run import Run, experiment
+    from cas.integrations.formats.huggingface import from_huggingface
     from cas.integrations.lock.locking import open_locked
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ __all__ = [
     "exists",
     "experiment",
     "from_arrow",
+    "from_huggingface",
     "from_numpy",
     "from_pandas",
     "from_polars",
@@ -105,6 +107,7 @@ _MODULES = {
     "integrations.experiment.reading": ("RecordedRun", "runs"),
     "integrations.experiment.run": ("Run", "experiment"),
     "integrations.lock.locking": ("open_locked",),
+    "integrations.formats.huggingface": ("from_huggingface",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

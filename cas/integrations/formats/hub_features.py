@@ -1,0 +1,191 @@
+"""Features of Hugging Face, as the JSON in a schema's metadata has them, and the column types they stand for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from cas import types
+from cas.errors import CasError, InvalidInputError
+from cas.integrations.arrow_columns import (
+    Levels,
+    column_type,
+    is_image_struct,
+    is_list,
+    missing_levels,
+    plain_array,
+    plain_type,
+    pyarrow,
+)
+from cas.types import Type
+
+METADATA_KEY: Final = b"huggingface"
+_LISTS: Final = ("List", "LargeList", "Sequence")
+
+Feature = Any
+"""A feature as JSON: a dict with ``_type``, a dict of features by name, or a list of one."""
+
+
+def features_of(schema: Any) -> dict[str, Feature]:
+    """Returns the features that a schema's metadata tells of, by column; empty where there are none.
+
+    Raises :class:`~cas.errors.InvalidInputError` for metadata that is not as Hugging Face writes it.
+    """
+    text = (schema.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        return {}
+    try:
+        features = json.loads(text)["info"]["features"]
+        if not isinstance(features, dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InvalidInputError("the metadata 'huggingface' of the schema cannot be read as features") from None
+    return features
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column to be made of a field, or of what lies below it: its name, the way to it, and what is known of it."""
+
+    name: str
+    way: tuple[str, ...]
+    arrow: Any
+    feature: Feature
+
+    def of(self, array: Any) -> Any:
+        """Returns the field's part of an array of the outermost field."""
+        for name in self.way[1:]:
+            array = pyarrow().compute.struct_field(plain_array(array), name)
+        return array
+
+
+def flat_fields(field: Field) -> Iterator[Field]:
+    """Yields a field; of a dict of features the fields in it, ``objects.bbox``, as ``flatten`` names them."""
+    inner = _inner_features(field.feature)
+    arrow = plain_type(field.arrow)
+    if inner is None or not pyarrow().types.is_struct(arrow):
+        yield field
+        return
+    for child in arrow.fields:
+        below = Field(f"{field.name}.{child.name}", (*field.way, child.name), child.type, inner.get(child.name))
+        yield from flat_fields(below)
+
+
+def _inner_features(feature: Feature) -> Mapping[str, Feature] | None:
+    """The features of a dict; those of a sequence of dicts, which earlier versions wrote as a dict of sequences."""
+    if not isinstance(feature, dict):
+        return None
+    if not isinstance(feature.get("_type"), str):
+        return feature
+    inner = feature.get("feature")
+    if feature["_type"] == "Sequence" and isinstance(inner, dict) and not isinstance(inner.get("_type"), str):
+        return {name: {"_type": "List", "feature": child} for name, child in inner.items()}
+    return None
+
+
+def _kind(feature: Feature) -> str | None:
+    kind = feature.get("_type") if isinstance(feature, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _item(feature: Feature) -> Feature:
+    if isinstance(feature, list):
+        return feature[0] if feature else None
+    return feature.get("feature") if _kind(feature) in _LISTS else None
+
+
+def feature_levels(array: Any, feature: Feature) -> Levels:
+    """Returns at which depths of lists values are missing, also where a class is -1."""
+    array = plain_array(array)
+    levels = missing_levels(array)
+    if is_list(array.type):
+        return (levels[0], *feature_levels(array.flatten(), _item(feature)))
+    if is_image_struct(array.type):
+        there = np.asarray(array.field("bytes").is_valid()) | np.asarray(array.field("path").is_valid())
+        return (levels[0] or not there.all(),)
+    if _kind(feature) == "ClassLabel" and pyarrow().types.is_integer(array.type):
+        return (levels[0] or bool((np.asarray(array.fill_null(0)) < 0).any()),)
+    return levels
+
+
+def feature_type(arrow: Any, feature: Feature, levels: Levels) -> Type:
+    """Returns the column type for an Arrow type, the feature it stands for, and what is missing."""
+    arrow = plain_type(arrow)
+    inner = _special_type(arrow, feature, levels)
+    if inner is None and is_list(arrow) and _item(feature) is not None:
+        inner = _list_type(arrow, _item(feature), levels)
+    if inner is None:
+        return column_type(arrow, levels)
+    return types.Nullable(inner) if levels[0] else inner
+
+
+def _special_type(arrow: Any, feature: Feature, levels: Levels) -> Type | None:
+    kind = _kind(feature)
+    if kind == "Image" and (is_image_struct(arrow) or pyarrow().types.is_binary(arrow)):
+        return types.Image()
+    try:
+        if kind == "ClassLabel" and pyarrow().types.is_integer(arrow) and feature.get("names"):
+            return types.ClassLabel(feature["names"])
+        if kind in ("Array2D", "Array3D", "Array4D", "Array5D") and not any(levels[1:]):
+            return types.Array(feature["dtype"], tuple(feature["shape"]))
+    except (CasError, KeyError, TypeError):
+        # What such a feature cannot be is told by the Arrow type alone.
+        return None
+    return None
+
+
+def _list_type(arrow: Any, item: Feature, levels: Levels) -> Type | None:
+    inner = feature_type(arrow.value_type, item, levels[1:])
+    if inner == column_type(arrow.value_type, levels[1:]):
+        return None
+    return types.Sequence(inner)
+
+
+# Types to features
+
+
+def features_metadata(schema: Mapping[str, Type]) -> bytes:
+    """Returns the metadata from which Hugging Face's library takes the features of a file."""
+    features = {name: type_feature(type_) for name, type_ in schema.items()}
+    return json.dumps({"info": {"features": features}}).encode()
+
+
+def type_feature(type_: Type) -> Feature:
+    """Returns the feature for a column type, as JSON."""
+    match type_:
+        case types.Nullable() | types.Sequence():
+            inner = type_feature(type_.of)
+            return inner if isinstance(type_, types.Nullable) else _list(inner)
+        case types.ClassLabel():
+            return {"names": list(type_.names), "_type": "ClassLabel"}
+        case types.Image(raw=False):
+            return {"_type": "Image"}
+        case types.Image() | types.SegmentMask() | types.BinaryMask():
+            return {"shape": _list(_value("int64")), "data": _value("binary")}
+        case types.Array() | types.Embedding() | types.BoundingBox():
+            feature = _value(type_.dtype)
+            for size in type_.row_shape[::-1]:
+                feature = _list(feature) | ({} if size is None else {"length": size})
+            return feature
+    return _value(_dtype(type_))
+
+
+def _dtype(type_: Type) -> str:
+    match type_:
+        case types.DateTime():
+            return f"timestamp[{type_.unit}, tz=UTC]"
+        case types.Scalar():
+            return type_.dtype
+    return "binary" if isinstance(type_, types.Bytes) else "string"
+
+
+def _value(dtype: str) -> Feature:
+    return {"dtype": dtype, "_type": "Value"}
+
+
+def _list(feature: Feature) -> Feature:
+    return {"feature": feature, "_type": "List"}
