@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cas.cli.delete_list import write_delete_list
+from cas.cli.near_duplicates import NearOptions, run_near
 from cas.cli.opened import Opened, open_version
 from cas.cli.output import json_option, print_json
 from cas.cli.paths import has_paths, null_option
@@ -28,11 +29,27 @@ from cas.repo.duplicates import DuplicateGroup, Duplicates, find_duplicates
 
 
 @click.command(
-    "duplicates", epilog="Example: cas duplicates lake/photos --delete-list - -0 | (cd photos && xargs -0 rm --)"
+    "duplicates",
+    epilog="""Example: cas duplicates lake/photos --delete-list - -0 | (cd photos && xargs -0 rm --)
+
+Images that look alike, to be looked at: cas duplicates lake/photos --near --html report.html""",
 )
 @click.argument("url", metavar="URL[@REV]")
 @column_option
 @limit_option
+@click.option("--near", is_flag=True, help="List images that look alike too, not only identical rows.")
+@click.option(
+    "--threshold",
+    metavar="BITS",
+    type=click.IntRange(0, 64),
+    help="With --near: so many of 64 bits may differ; by default 8.",
+)
+@click.option(
+    "--html",
+    "page",
+    metavar="FILE",
+    help="With --near: write a page with thumbnails, and the list of what to remove, to FILE.",
+)
 @click.option(
     "--delete-list",
     metavar="FILE",
@@ -41,14 +58,30 @@ from cas.repo.duplicates import DuplicateGroup, Duplicates, find_duplicates
 @null_option
 @json_option
 def command(
-    url: str, column: str | None, limit: int | None, delete_list: str | None, null: bool, as_json: bool
+    url: str,
+    column: str | None,
+    limit: int | None,
+    near: bool,
+    threshold: int | None,
+    page: str | None,
+    delete_list: str | None,
+    null: bool,
+    as_json: bool,
 ) -> None:
     """List groups of rows whose content is identical, those that waste most first.
 
     The store keeps such content once; a folder it came from, or is written to, does not. Rows are named by the column
     path where there is one, otherwise by number. --limit does not shorten the list for deletion.
+
+    With --near, images that look alike are grouped around the best of them, which is listed first and stays: that of
+    most pixels, then of most bytes. Each image is decoded once; the store keeps its hash for the next time.
     """
     check_options(delete_list=delete_list, null=null, as_json=as_json)
+    if near:
+        run_near(NearOptions(url, column, limit, threshold, page, delete_list, null, as_json))
+        return
+    if threshold is not None or page is not None:
+        raise click.UsageError(f"{'--html' if threshold is None else '--threshold'} goes with --near")
     with open_version(url) as opened, opened.version.open() as dataset:
         column = column or image_column(dataset)
         found = find_duplicates(opened.repository, opened.tree, column)

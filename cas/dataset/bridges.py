@@ -52,12 +52,12 @@ class Bridges(Notebook):
 
         return exact_duplicates(self, column)  # type: ignore[arg-type]
 
-    def near_duplicates(self, column: str, threshold: int = 6, colour: int = 32) -> NearDuplicates:
+    def near_duplicates(self, column: str, threshold: int = 8, colour: int = 32) -> NearDuplicates:
         """Finds rows whose images look alike: smaller, recompressed, slightly cropped or marked copies.
 
         Two images are close where their perceptual hashes of 64 bits (those of ``imagehash.phash``) differ in at most
         ``threshold`` bits, 0 to 64, and their mean red, green and blue in at most ``colour``, 0 to 255; 255 compares
-        no colours. Images of one colour throughout are close to such only.
+        no colours. Flat images, of one colour throughout, are close to such only, whose colours differ in at most 4.
 
         The result is a sequence of groups, those that waste most first. The first of ``group.rows`` is the best, of
         most pixels, then of most bytes, then the first; each other row is close to this one, with its bits in

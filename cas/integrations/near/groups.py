@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec.rows import Ints
 from cas.repo.identical import GroupSequence
+
+THRESHOLD: Final = 8
+COLOUR: Final = 32
 
 
 class Unreadable(NamedTuple):
@@ -23,12 +26,12 @@ class Unreadable(NamedTuple):
 class Members:
     """Rows with their images: numbers, Hamming distances to the first row of the group, bytes, widths, heights (int64).
 
-    ``identical`` tells which have the very content of the first row, which counts as identical to itself.
+    ``images`` are numbers that rows of identical images share.
     """
 
     rows: Ints
     distances: Ints
-    identical: NDArray[np.bool_]
+    images: Ints
     sizes: Ints
     widths: Ints
     heights: Ints
@@ -58,6 +61,12 @@ class NearGroup:
         return self.members.distances
 
     @property
+    def identical(self) -> NDArray[np.bool_]:
+        """Which rows have the very content of the first one, as itself."""
+        same: NDArray[np.bool_] = self.members.images == self.members.images[0]
+        return same
+
+    @property
     def wasted_bytes(self) -> int:
         """The bytes of all rows but the first."""
         return int(self.members.sizes[1:].sum())
@@ -67,7 +76,7 @@ class NearGroup:
         return {
             "rows": self.rows.tolist(),
             "distances": self.distances.tolist(),
-            "identical": self.members.identical.tolist(),
+            "identical": self.identical.tolist(),
             "sizes_bytes": self.members.sizes.tolist(),
             "widths": self.members.widths.tolist(),
             "heights": self.members.heights.tolist(),

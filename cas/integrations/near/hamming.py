@@ -78,7 +78,8 @@ class _Band:
     def admits(self, differences: Codes) -> NDArray[np.bool_]:
         """Whether codes that differ so are found by this band."""
         mask = np.uint64(((1 << self.width) - 1) << self.shift)
-        return np.bitwise_count(differences & mask) <= self.radius
+        found: NDArray[np.bool_] = np.bitwise_count(differences & mask) <= self.radius
+        return found
 
 
 def _cut(distance: int, count: int) -> list[_Band]:

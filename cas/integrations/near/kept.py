@@ -98,9 +98,7 @@ class KeptLooks:
         old = EMPTY_STREAM if self._damaged else _stream_in(before)
         begin = min(max(0, old.rows // _ROW_WORDS + len(rows) - self._room) * _ROW_WORDS, old.rows)
         new = Rows.fixed(np.frombuffer(rows.tobytes(), np.uint8), rows.size, 8)
-        ref = edit_stream(
-            StreamReader(self._repository.nodes, old, _LAYOUT), [KeepRows(begin, old.rows), new], writer
-        )
+        ref = edit_stream(StreamReader(self._repository.nodes, old, _LAYOUT), [KeepRows(begin, old.rows), new], writer)
         value = cbor.encode({"stream": ref.to_record()})
 
         def change(txn: Transaction) -> bool:

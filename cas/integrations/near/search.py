@@ -15,7 +15,7 @@ from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import CorruptedError, InvalidInputError, shown
 from cas.hashing import HASH_BYTES, Hashes, hash_chunk
-from cas.integrations.near.groups import Members, NearDuplicates, Unreadable
+from cas.integrations.near.groups import COLOUR, THRESHOLD, Members, NearDuplicates, Unreadable
 from cas.integrations.near.hamming import CODE_BITS
 from cas.integrations.near.kept import KeptLooks
 from cas.integrations.near.leaders import find_leaders
@@ -26,9 +26,9 @@ from cas.repo.identical import ColumnContent, order_groups, read_content
 from cas.store.gate import map_in_pool
 from cas.types import DATA, SHAPE, Image, Nullable
 
-THRESHOLD: Final = 6
-COLOUR: Final = 32
 _MOST_COLOUR: Final = 255
+_FLAT_COLOUR: Final = 4
+"""Of flat images the colour is all there is; compression moves it by one or two."""
 _BATCH_BYTES: Final = 32 << 20
 _BATCH_IMAGES: Final = 1024
 _KEEP_IMAGES: Final = 1 << 14
@@ -102,9 +102,7 @@ def _shaped_keys(content: ColumnContent) -> Hashes:
     """Keys of raw images, which say their type and shape too: the same bytes may be other pixels."""
     kind = str(content.column.type).removesuffix("?").encode()
     shapes = content.shapes(np.arange(len(content.rows)))
-    keys = [
-        hash_chunk(key.tobytes() + shape.tobytes() + kind) for key, shape in zip(content.keys, shapes, strict=True)
-    ]
+    keys = [hash_chunk(key.tobytes() + shape.tobytes() + kind) for key, shape in zip(content.keys, shapes, strict=True)]
     return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, HASH_BYTES)
 
 
@@ -181,7 +179,7 @@ class _Looking:
     def _read(self, rows: Ints) -> list[Any]:
         """The encoded images of ascending rows, or the pixels of raw ones."""
         if self._raw:
-            return single_values(self._column.type, self._column[rows])
+            return list(single_values(self._column.type, self._column[rows]))
         state = self._column._dataset._column_state(self._column.name)
         try:
             return [bytes(row) for row in state.streams[DATA].take(rows)]
@@ -207,7 +205,8 @@ def _group(images: _Images, looked: _Looked, column: str, threshold: int, colour
 
     def alike(first: Ints, second: Ints) -> NDArray[np.bool_]:
         different = np.abs(colours[first] - colours[second]).max(axis=1, initial=0)
-        same: NDArray[np.bool_] = (flat[first] == flat[second]) & (different <= colour)
+        most = np.where(flat[first], min(colour, _FLAT_COLOUR), colour)
+        same: NDArray[np.bool_] = (flat[first] == flat[second]) & (different <= most)
         return same
 
     led = find_leaders(looks.codes, threshold, alike)
@@ -219,7 +218,7 @@ def _group(images: _Images, looked: _Looked, column: str, threshold: int, colour
     members = Members(
         rows,
         np.repeat(led.distances[order].astype(np.int64), times),
-        np.repeat(led.leaders[order] == order, times),
+        np.repeat(ranked, times),
         np.repeat(images.sizes[ranked], times),
         np.repeat(looks.widths[order], times),
         np.repeat(looks.heights[order], times),
@@ -254,7 +253,8 @@ def _in_groups(leaders: Ints, counts: Ints) -> NDArray[np.bool_]:
 def _spans(begins: Ints, counts: Ints) -> Ints:
     """The numbers from each begin on, so many of each."""
     ends = np.cumsum(counts)
-    return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(begins - (ends - counts), counts)
+    numbers: Ints = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(begins - (ends - counts), counts)
+    return numbers
 
 
 def _ends(labels: Ints) -> Ints:

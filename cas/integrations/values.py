@@ -1,15 +1,16 @@
-"""Stored values on the command line: read without decoding images, and in short form, for tables and lines."""
+"""Stored values in words: read without decoding images, and in short form, for the command line and for notebooks."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cas.cli.output import printable, to_json
 from cas.codec.image_format import NotAnImageError, image_format, image_size
 from cas.codec.rows import Ints, Rows
 from cas.codec.sequences import unframe_items
@@ -41,6 +42,56 @@ _HASH_DIGITS: Final = 8
 def plain_type(type_: Type) -> Type:
     """Returns the type of the values that are there, of a column that may miss some."""
     return type_.of if isinstance(type_, Nullable) else type_
+
+
+# Terms of JSON, and of a terminal
+
+
+def to_json(value: Any) -> Any:
+    """Returns a stored value in terms of JSON.
+
+    Bytes become hexadecimal digits, times ISO 8601, complex numbers pairs; numbers that JSON lacks become text.
+
+    >>> to_json({"hash": b"\\x3f", "values": np.array([1.5, np.inf])})
+    {'hash': '3f', 'values': [1.5, 'inf']}
+    """
+    match value:
+        case np.datetime64():
+            return _format_datetime64(value)
+        case np.ndarray() if value.dtype.kind == "M":
+            return [to_json(item) for item in value]
+        case np.ndarray() | np.generic():
+            return to_json(value.tolist())
+        case Mapping():
+            return {str(key): to_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_json(item) for item in value]
+        case bytes():
+            return value.hex()
+        case dt.datetime():
+            return value.isoformat()
+        case complex():
+            return [to_json(value.real), to_json(value.imag)]
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
+
+
+def _format_datetime64(time: np.datetime64) -> str:
+    """A time in UTC as ISO 8601, as an aware datetime gives it; with nanoseconds where it has them."""
+    if np.datetime_data(time.dtype)[0] == "ns":
+        return f"{np.datetime_as_string(time)}+00:00"
+    moment: dt.datetime = time.astype("M8[us]").item()
+    return moment.replace(tzinfo=dt.UTC).isoformat()
+
+
+def printable(text: str) -> str:
+    """Returns text that is safe on a terminal: control characters are shown as escapes.
+
+    >>> printable("cat\\x1b[2J")
+    'cat\\\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # Reading
@@ -109,6 +160,16 @@ def _undecoded(type_: Type, data: bytes) -> Any:
         items, _ = unframe_items(Rows.from_list([data]), None)
         return [_undecoded(kind.of, bytes(item)) for item in items]
     return image_facts(data)
+
+
+def picture_at(column: ReadOnlyColumn, row: int) -> bytes | NDArray[Any] | None:
+    """Returns the encoded image of a row, which is never empty, the pixels of a raw one, or none."""
+    kind = plain_type(column.type)
+    if isinstance(kind, Image) and not kind.raw:
+        return column.bytes(row) or None
+    found: Any = column[row]
+    assert found is None or isinstance(found, np.ndarray)
+    return found
 
 
 def image_facts(data: bytes) -> dict[str, Any]:
