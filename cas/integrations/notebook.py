@@ -33,7 +33,8 @@ _VERSION_HEADINGS: Final = ("version", "time", "author", "rows", "message")
 _STYLE: Final = Html(
     "<style>.cas-table{border-collapse:collapse;margin:.3em 0}.cas-table th,.cas-table td{text-align:left;"
     "vertical-align:middle;padding:.25em .6em;border-bottom:1px solid rgba(128,128,128,.35);max-width:24em;"
-    "overflow-wrap:anywhere}.cas-table small{font-weight:normal;opacity:.75}.cas-table img{display:block}.cas-facts{opacity:.8;margin:.3em 0}</style>"
+    "overflow-wrap:anywhere}.cas-table small{font-weight:normal;opacity:.75}.cas-table img{display:block}"
+    ".cas-facts{opacity:.8;margin:.3em 0}</style>"
 )
 
 

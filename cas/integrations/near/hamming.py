@@ -29,7 +29,7 @@ _CANDIDATES: Final = 1 << 20
 
 # Measured, in nanoseconds; only their proportions matter, and to the time alone.
 _SCAN_COST: Final = 0.8
-_LOOKUP_COST: Final = 12.0
+_LOOKUP_COST: Final = 20.0
 _CANDIDATE_COST: Final = 35.0
 _STEP_COST: Final = 20_000.0
 
@@ -110,15 +110,14 @@ class HammingIndex:
     """Codes (uint64) of which all within ``distance`` bits of others are found.
 
     Memory: 4 bytes a code and band, at most 16 MiB a band on top, and some 32 MiB at work. Cost of a code that is asked
-    for: what is least by a sample of the codes, either a few hundred look-ups, or a comparison with every code; so it
-    is never much worse than the latter, 0.8 ns a code, however alike they are.
+    for: what is least, either a few hundred look-ups and its candidates, or a comparison with every code; so it is
+    never much worse than the latter, 0.8 ns a code, however alike they are.
     """
 
     def __init__(self, codes: Codes, distance: int) -> None:
         self._codes = codes
         self._distance = distance
-        self._bands, self._candidates = _cheapest(codes, distance)
-        self._lookups = sum(band.lookups for band in self._bands)
+        self._bands, self._cost = _cheapest(codes, distance)
         self._made: list[_Table] | None = None
 
     def __len__(self) -> int:
@@ -126,16 +125,31 @@ class HammingIndex:
 
     def near(self, asked: Codes) -> Iterator[Pairs]:
         """Yields all pairs of a code that is asked for and one of these, each once, in no order, some at a time."""
-        by_tables = self._lookups * (_STEP_COST + len(asked) * _LOOKUP_COST) + len(asked) * self._candidates
-        if not self._bands or len(asked) * len(self) * _SCAN_COST <= by_tables:
+        steps = sum(band.lookups for band in self._bands) * _STEP_COST
+        if not self._bands or len(asked) * len(self) * _SCAN_COST <= steps + len(asked) * self._cost:
             yield from self._scan(asked)
             return
         if self._made is None:
             self._made = [_Table(band, self._codes) for band in self._bands]
-        for number, table in enumerate(self._made):
+        crowded = self._candidates(asked, self._made) * _CANDIDATE_COST > len(self) * _SCAN_COST
+        yield from _renumbered(self._scan(asked[crowded]), np.flatnonzero(crowded))
+        rest = np.flatnonzero(~crowded)
+        yield from _renumbered(self._look_up(asked[rest], self._made), rest)
+
+    def _candidates(self, asked: Codes, tables: list[_Table]) -> Ints:
+        """How many codes would be compared with each, found by the tables."""
+        counts = np.zeros(len(asked), np.int64)
+        for table in tables:
             values = table.band.values(asked)
             for flip in table.flips:
-                yield from self._look_up(asked, values ^ flip, table, self._bands[:number])
+                counts += table.starts[(values ^ flip) + 1] - table.starts[values ^ flip]
+        return counts
+
+    def _look_up(self, asked: Codes, tables: list[_Table]) -> Iterator[Pairs]:
+        for number, table in enumerate(tables):
+            values = table.band.values(asked)
+            for flip in table.flips:
+                yield from self._compare(asked, values ^ flip, table, self._bands[:number])
 
     def _scan(self, asked: Codes) -> Iterator[Pairs]:
         """Compares all with all."""
@@ -146,7 +160,7 @@ class HammingIndex:
             if len(rows):
                 yield Pairs(rows + start, columns, distances[rows, columns])
 
-    def _look_up(self, asked: Codes, values: Places, table: _Table, before: list[_Band]) -> Iterator[Pairs]:
+    def _compare(self, asked: Codes, values: Places, table: _Table, before: list[_Band]) -> Iterator[Pairs]:
         """Compares with those that have certain values in a band, leaving out what a band before has found."""
         begins = table.starts[values]
         counts = table.starts[values + 1] - begins
@@ -167,19 +181,23 @@ class HammingIndex:
             start = stop
 
 
+def _renumbered(parts: Iterator[Pairs], numbers: Ints) -> Iterator[Pairs]:
+    """Pairs of some of the codes that are asked for, by their numbers among all."""
+    return (Pairs(numbers[pairs.asked], pairs.found, pairs.distances) for pairs in parts)
+
+
 def _cheapest(codes: Codes, distance: int) -> tuple[list[_Band], float]:
-    """The bands that cost the least for each code, by a sample, and the cost of their candidates; none to scan."""
-    best: tuple[list[_Band], float] = ([], 0.0)
-    least = len(codes) * _SCAN_COST
+    """The bands that cost the least for a code, by a sample, and that cost; none to scan."""
+    best: tuple[list[_Band], float] = ([], len(codes) * _SCAN_COST)
     many, few = (codes[:: max(1, len(codes) // count)] for count in _SAMPLED)
     differences = few[:, None] ^ many[None]
     for count in _BANDS:
         bands = _cut(distance, count)
         lookups = sum(band.lookups for band in bands)
-        if lookups > _MOST_LOOKUPS or lookups * _LOOKUP_COST >= least:
+        if lookups > _MOST_LOOKUPS or lookups * _LOOKUP_COST >= best[1]:
             continue
-        share = sum(float(band.admits(differences).mean()) for band in bands)
-        candidates = share * len(codes) * _CANDIDATE_COST
-        if lookups * _LOOKUP_COST + candidates < least:
-            best, least = (bands, candidates), lookups * _LOOKUP_COST + candidates
+        shares = sum(band.admits(differences).mean(axis=1) for band in bands)
+        compared = np.minimum(shares * len(codes) * _CANDIDATE_COST, len(codes) * _SCAN_COST).mean()
+        if lookups * _LOOKUP_COST + compared < best[1]:
+            best = bands, float(lookups * _LOOKUP_COST + compared)
     return best
