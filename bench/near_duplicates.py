@@ -3,8 +3,8 @@
 ``python bench/near_duplicates.py [--folder DIR] [--hashes N ...]``. Images come from a folder, by default from Debian's
 ``lomiri-wallpapers-16.04``; each is looked at as it is, and as JPEGs of fewer pixels, beside ``imagehash.phash`` where
 that is installed. Hashes, by default 10,000 to 1,000,000, are random ones with copies that differ in up to three bits;
-in ``crowded`` ones a third differ in up to three bits from one of ten. Each search is a process of its own, whose
-memory at the peak is told with what Python and NumPy take.
+in ``crowded`` ones a third differ in up to three bits from one of ten. Each search is a process of its own, of which
+seconds of its one processor are told, and the memory at the peak with what Python and NumPy take.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ def make_codes(count: int, *, crowded: bool) -> Codes:
 
 
 def search(count: int, threshold: int, *, crowded: bool) -> dict[str, float]:
-    """Groups codes and returns seconds, groups and memory."""
+    """Groups codes and returns seconds of the processor, groups and memory."""
     codes = make_codes(count, crowded=crowded)
-    begun = time.perf_counter()
+    begun = time.process_time()
     led = find_leaders(codes, threshold, lambda first, second: np.ones(len(first), np.bool_))
-    seconds = time.perf_counter() - begun
+    seconds = time.process_time() - begun
     leaders = len(np.unique(led.leaders))
     return {"seconds": seconds, "leaders": leaders, "mib": status_bytes("VmHWM") / (1 << 20)}
 

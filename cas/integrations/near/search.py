@@ -21,10 +21,11 @@ from cas.integrations.near.kept import KeptLooks
 from cas.integrations.near.leaders import find_leaders
 from cas.integrations.near.looks import Look, Looks, look_at, pack_looks
 from cas.integrations.pictures import without_warnings
+from cas.integrations.values import plain_type
 from cas.repo.distinct import group_hashes
 from cas.repo.identical import ColumnContent, order_groups, read_content
 from cas.store.gate import map_in_pool
-from cas.types import DATA, SHAPE, Image, Nullable
+from cas.types import DATA, SHAPE, Image
 
 _MOST_COLOUR: Final = 255
 _FLAT_COLOUR: Final = 4
@@ -48,18 +49,22 @@ def find_near_duplicates(
     _check_count("threshold", threshold, CODE_BITS)
     _check_count("colour", colour, _MOST_COLOUR)
     repository = dataset._repository
+    kind = _image_type(dataset, column)
     content = read_content(repository, repository.tree(bytes.fromhex(dataset.version.tree)), column)
-    kind = content.column.type
-    kind = kind.of if isinstance(kind, Nullable) else kind
-    if not isinstance(kind, Image):
-        raise InvalidInputError(
-            f"column {column!r} of type {kind} has no images to compare; identical rows of other columns are found by "
-            f"duplicates",
-            column=column,
-        )
     images = _distinct(content)
     looked = _Looking(dataset[column], images, kind, report).run()
     return _group(images, looked, column, threshold, colour)
+
+
+def _image_type(dataset: ReadOnlyDataset, column: str) -> Image:
+    kind = plain_type(dataset[column].type)
+    if isinstance(kind, Image):
+        return kind
+    raise InvalidInputError(
+        f"column {column!r} of type {kind} has no images to compare; identical rows of other columns are found by "
+        f"duplicates",
+        column=column,
+    )
 
 
 def _check_count(name: str, value: object, most: int) -> None:
