@@ -23,7 +23,7 @@ ONLY_IN = {
     "blake3": {"cas.hashing"},
     "cbor2": {"cas.codec.cbor"},
     "ml_dtypes": {"cas.types.dtypes"},
-    "PIL": {"cas.codec.images", "cas.integrations.contact_sheet"},
+    "PIL": {"cas.codec.images", "cas.integrations.contact_sheet", "cas.integrations.pictures"},
 }
 
 

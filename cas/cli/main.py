@@ -40,7 +40,7 @@ COMMANDS: Final = {
     "recover": "List, commit or drop what was left uncommitted.",
     "stats": "Count rows, bytes and what deduplication saves.",
     "du": "Count what deleting branches and tags would free.",
-    "duplicates": "List groups of identical rows.",
+    "duplicates": "List groups of identical rows, or of images that look alike.",
     "leaks": "List rows that stand in another dataset or split too.",
     "checkout": "Write the images of a version to a folder, bit for bit.",
     "gc": "Remove what no branch, tag or recent move leads to.",

@@ -47,10 +47,11 @@ class Bridges(Notebook):
         >>> found[0].rows.tolist(), found.wasted_bytes, found.repeats().tolist()
         ([0, 2, 3], 6, [2, 3])
         >>> ds.delete(found.repeats())
+        >>> version = ds.commit("one of each")
         """
         from cas.integrations.near.entry import exact_duplicates
 
-        return exact_duplicates(self, column)  # type: ignore[arg-type]
+        return exact_duplicates(self, column)
 
     def near_duplicates(self, column: str, threshold: int = 8, colour: int = 32) -> NearDuplicates:
         """Finds rows whose images look alike: smaller, recompressed, slightly cropped or marked copies.
@@ -73,4 +74,4 @@ class Bridges(Notebook):
         """
         from cas.integrations.near.entry import near_duplicates
 
-        return near_duplicates(self, column, threshold, colour)  # type: ignore[arg-type]
+        return near_duplicates(self, column, threshold, colour)

@@ -88,7 +88,9 @@ class KeptLooks:
         writer = BlobWriter(self._repository.store)
         with suppress(CasError):
             try:
-                any(self._append(rows, writer) for _ in range(_ATTEMPTS))
+                for _ in range(_ATTEMPTS):
+                    if self._append(rows, writer):
+                        return
             finally:
                 writer.release()
 

@@ -272,5 +272,6 @@ def test_exact_duplicates_decode_and_read_nothing(tmp_path: Path, monkeypatch: p
         assert found.wasted_bytes == 2 * len(LARGE[0]) + len(BROKEN)
         assert found.repeats().tolist() == [2, 5, 4]
         assert found[0].wasted_bytes == 2 * len(LARGE[0])
+        assert repr(found) == "<Duplicates: 2 groups, 3 repeated rows>"
     with cas.open_read_only(tmp_path / "ds") as ds:
         assert len(ds.duplicates("image")) == 2
