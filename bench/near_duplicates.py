@@ -3,8 +3,9 @@
 ``python bench/near_duplicates.py [--folder DIR] [--hashes N ...]``. Images come from a folder, by default from Debian's
 ``lomiri-wallpapers-16.04``; each is looked at as it is, and as JPEGs of fewer pixels, beside ``imagehash.phash`` where
 that is installed. Hashes, by default 10,000 to 1,000,000, are random ones with copies that differ in up to three bits;
-in ``crowded`` ones a third differ in up to three bits from one of ten. Each search is a process of its own, of which
-seconds of its one processor are told, and the memory at the peak with what Python and NumPy take.
+in ``crowded`` ones a third differ in up to three bits from one of ten. Each search is a process of its own, whose memory
+at the peak is told with what Python and NumPy take. Looks and searches are told in time of the processor, of which they
+take one.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ def imagehash_of(data: bytes) -> object:
 
 
 def mean_ms(function: Callable[[bytes], object], images: Sequence[bytes]) -> float:
-    """Returns how long a function takes an image on average, in one thread."""
-    done, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < SECONDS:
+    """Returns how long the processor takes for a function of an image on average."""
+    done, begun = 0, time.process_time()
+    while time.process_time() - begun < SECONDS:
         function(images[done % len(images)])
         done += 1
-    return (time.perf_counter() - begun) / done * 1e3
+    return (time.process_time() - begun) / done * 1e3
 
 
 def at_most(data: bytes, side: int) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import click
@@ -20,12 +18,12 @@ from cas.cli.row_groups import (
     format_row,
     image_column,
     limit_option,
-    paths_or_none,
+    named_groups,
     print_hidden,
 )
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.dataset.summary import format_bytes
-from cas.repo.duplicates import DuplicateGroup, Duplicates, find_duplicates
+from cas.repo.duplicates import Duplicates, find_duplicates
 
 
 @click.command(
@@ -95,21 +93,10 @@ def command(
             _print(dataset, found, GROUPS if limit is None else limit)
 
 
-def _named(
-    dataset: ReadOnlyDataset, found: Duplicates, limit: int | None
-) -> Iterator[tuple[DuplicateGroup, list[str | None]]]:
-    """Yields the first groups, each with the paths of its rows, None where there is none; reads many at a time."""
-    count = len(found) if limit is None else min(limit, len(found))
-    rows = found.rows[: int(found.ends[count - 1]) if count else 0]
-    paths = paths_or_none(dataset, rows)
-    for group in map(found.__getitem__, range(count)):
-        yield group, list(islice(paths, len(group.rows)))
-
-
 def _facts(
     opened: Opened, dataset: ReadOnlyDataset, column: str, found: Duplicates, limit: int | None
 ) -> dict[str, Any]:
-    with_paths = has_paths(dataset)
+    named, with_paths = named_groups(dataset, found, found.rows, limit), has_paths(dataset)
     return {
         "dataset": opened.where,
         "version": opened.version.id,
@@ -117,14 +104,12 @@ def _facts(
         "group_count": len(found),
         "repeated_rows": len(found.repeats()),
         "wasted_bytes": found.wasted_bytes,
-        "groups": [
-            group.to_dict() | ({"paths": paths} if with_paths else {}) for group, paths in _named(dataset, found, limit)
-        ],
+        "groups": [group.to_dict() | ({"paths": paths} if with_paths else {}) for group, paths in named],
     }
 
 
 def _print(dataset: ReadOnlyDataset, found: Duplicates, limit: int) -> None:
-    for group, paths in _named(dataset, found, limit):
+    for group, paths in named_groups(dataset, found, found.rows, limit):
         size, count = format_bytes(group.size_bytes), len(group.rows)
         click.echo(f"{format_bytes(group.wasted_bytes)} wasted: {count:,} rows of {size}")
         for row, path in zip(group.rows.tolist(), paths, strict=True):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +12,12 @@ from cas.cli.delete_list import checked_lines, write_delete_list
 from cas.cli.opened import Opened, open_version_to_keep
 from cas.cli.output import count_progress, print_json, printable
 from cas.cli.paths import has_paths
-from cas.cli.row_groups import GROUPS, format_row, image_column, paths_or_none, print_hidden
+from cas.cli.row_groups import GROUPS, format_row, image_column, named_groups, paths_or_none, print_hidden
 from cas.cli.whole_file import replacing
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.dataset.summary import format_bytes
 from cas.errors import InvalidInputError
-from cas.integrations.near.groups import THRESHOLD, NearDuplicates, NearGroup
+from cas.integrations.near.groups import THRESHOLD, NearDuplicates
 
 if TYPE_CHECKING:
     from cas.integrations.near.report import RemovalList
@@ -67,19 +65,8 @@ def _write_lists(opened: Opened, dataset: ReadOnlyDataset, found: NearDuplicates
         _print(dataset, found, GROUPS if options.limit is None else options.limit)
 
 
-def _named(
-    dataset: ReadOnlyDataset, found: NearDuplicates, limit: int | None
-) -> Iterator[tuple[NearGroup, list[str | None]]]:
-    """Yields the first groups, each with the paths of its rows, None where there is none; reads many at a time."""
-    count = len(found) if limit is None else min(limit, len(found))
-    rows = found.members.rows[: int(found.ends[count - 1]) if count else 0]
-    paths = paths_or_none(dataset, rows)
-    for group in map(found.__getitem__, range(count)):
-        yield group, list(islice(paths, len(group.rows)))
-
-
 def _facts(opened: Opened, dataset: ReadOnlyDataset, found: NearDuplicates, limit: int | None) -> dict[str, Any]:
-    with_paths = has_paths(dataset)
+    named, with_paths = named_groups(dataset, found, found.members.rows, limit), has_paths(dataset)
     return {
         "dataset": opened.where,
         "version": opened.version.id,
@@ -91,14 +78,12 @@ def _facts(opened: Opened, dataset: ReadOnlyDataset, found: NearDuplicates, limi
         "repeated_rows": len(found.repeats()),
         "wasted_bytes": found.wasted_bytes,
         "unreadable": [{"row": row, "reason": reason} for row, reason in found.unreadable],
-        "groups": [
-            group.to_dict() | ({"paths": paths} if with_paths else {}) for group, paths in _named(dataset, found, limit)
-        ],
+        "groups": [group.to_dict() | ({"paths": paths} if with_paths else {}) for group, paths in named],
     }
 
 
 def _print(dataset: ReadOnlyDataset, found: NearDuplicates, limit: int) -> None:
-    for group, paths in _named(dataset, found, limit):
+    for group, paths in named_groups(dataset, found, found.members.rows, limit):
         click.echo(f"{format_bytes(group.wasted_bytes)} wasted: {len(group.rows):,} rows")
         members = group.members
         for index, (row, path) in enumerate(zip(group.rows.tolist(), paths, strict=True)):
@@ -133,7 +118,7 @@ def _write_page(opened: Opened, dataset: ReadOnlyDataset, found: NearDuplicates,
     limit = SHOWN_GROUPS if options.limit is None else options.limit
     names = [
         format_row(row, path)
-        for group, paths in _named(dataset, found, limit)
+        for group, paths in named_groups(dataset, found, found.members.rows, limit)
         for row, path in zip(group.rows.tolist(), paths, strict=True)
     ]
     removal = _removal(dataset, found, null=options.null)

@@ -73,7 +73,7 @@ def _displayed(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         pixels = pixels[:, :, 0]
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels)
-    if pixels.dtype == np.uint16:
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # in either byte order
         return (pixels >> 8).astype(np.uint8)
     values = np.nan_to_num(pixels.astype(np.float64))
     low, high = values.min(initial=0.0), values.max(initial=0.0)

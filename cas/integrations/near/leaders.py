@@ -57,7 +57,10 @@ class _Search:
         return Led(self._leaders, self._distances)
 
     def _thin(self, left: Ints) -> Ints:
-        """Goes through codes until half of them are settled, and returns those that are not."""
+        """Goes through codes until it is time to look among fewer, and returns those that are not settled.
+
+        It begins with one, since that may lead all others, and asks for more at a time as long as few pairs are made.
+        """
         index = HammingIndex(self._codes[left], self._distance)
         at, size = 0, 1
         while 2 * at < len(left):
@@ -70,6 +73,7 @@ class _Search:
             self._settle(asked, pairs)
             at += size
             size = min(2 * size, _MOST_ASKED) if len(pairs) < _FEW_PAIRS else max(1, size // 2)
+            # Many were taken out at once, so that the index may hold few that count.
             if len(pairs) > len(left) // 4 and 2 * np.count_nonzero(self._leaders[left] < 0) < len(left):
                 break
         return left[self._leaders[left] < 0]

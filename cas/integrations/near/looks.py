@@ -21,8 +21,8 @@ _SIDE: Final = 32
 _LOW: Final = 8
 _DECODED_SIDE: Final = 4 * _SIDE
 _FLAT: Final = 1.5
-"""Below this standard deviation of its 1,024 greys, of 255, an image is flat: a JPEG makes 0.5 to 1.3 of one colour, and
-the hash of a picture so pale changes by 12 bits when it is compressed."""
+"""Below this standard deviation of its 1,024 greys, of 255, an image is flat: a JPEG makes 0.5 to 1.3 of one colour,
+and the hash of a picture so pale changes by 12 bits when it is compressed."""
 _NOISE: Final = 1e-6
 _WHITE: Final = 255
 _BLACK: Final = 0

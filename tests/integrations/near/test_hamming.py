@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noisy_codes import noisy_codes
 
 from cas.integrations.near import hamming
 from cas.integrations.near.hamming import Codes, HammingIndex
@@ -30,15 +31,6 @@ def found(index: HammingIndex, asked: Codes) -> Found:
     ]
     assert len(listed) == len(set(listed)), "a pair is given twice"
     return set(listed)
-
-
-def noisy_codes(seed: int, count: int, kinds: int, flips: int) -> Codes:
-    """Codes around some others, from which they differ in a few bits."""
-    rng = np.random.default_rng(seed)
-    codes = rng.choice(rng.integers(0, 1 << 64, kinds, np.uint64), count)
-    for _ in range(flips):
-        codes = codes ^ (np.uint64(1) << rng.integers(0, 64, count, np.uint64))
-    return codes
 
 
 @pytest.fixture(params=["tables", "scan"])

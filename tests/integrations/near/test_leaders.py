@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from noisy_codes import noisy_codes
 from numpy.typing import NDArray
 
 from cas.integrations.near import leaders
@@ -32,14 +33,6 @@ def one_by_one(codes: Codes, distance: int, colours: Numbers) -> tuple[list[int]
             if other > number and leader[other] < 0:
                 leader[other], distances[other] = number, int(bits[other])
     return leader, distances
-
-
-def noisy_codes(seed: int, count: int, kinds: int, flips: int) -> Codes:
-    rng = np.random.default_rng(seed)
-    codes = rng.choice(rng.integers(0, 1 << 64, kinds, np.uint64), count)
-    for _ in range(flips):
-        codes = codes ^ (np.uint64(1) << rng.integers(0, 64, count, np.uint64))
-    return codes
 
 
 @pytest.mark.parametrize("kinds", [1, 3, 200, 2000])

@@ -120,6 +120,9 @@ def test_sixteen_bits_count_by_their_upper_half() -> None:
     grey = np.asarray(scene(7).convert("L")).astype(np.uint16)
     deep = encoded(Image.fromarray(grey * 257))
     assert distances(encoded(scene(7).convert("L")), deep, grey * 257, (grey * 257)[:, :, None]) == [0, 0, 0, 0]
+    pale = (grey * 40).astype(">u2")  # none of it bright, which shows if it is spread
+    dark = looks(encoded(Image.fromarray(pale.astype(np.uint16))), pale, encoded(Image.fromarray(pale), "TIFF"))
+    assert dark.words[0].tolist() == dark.words[1].tolist() == dark.words[2].tolist()
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
