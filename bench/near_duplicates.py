@@ -3,9 +3,8 @@
 ``python bench/near_duplicates.py [--folder DIR] [--hashes N ...]``. Images come from a folder, by default from Debian's
 ``lomiri-wallpapers-16.04``; each is looked at as it is, and as JPEGs of fewer pixels, beside ``imagehash.phash`` where
 that is installed. Hashes, by default 10,000 to 1,000,000, are random ones with copies that differ in up to three bits;
-in ``crowded`` ones a third differ in up to three bits from one of ten. Each search is a process of its own, whose memory
-at the peak is told with what Python and NumPy take. Looks and searches are told in time of the processor, of which they
-take one.
+in ``crowded`` ones a third differ in up to three bits from one of ten. Each search is a process of its own, of whose
+memory the peak is told. Times of looks and searches are those of the processor, of which they take one.
 """
 
 from __future__ import annotations
