@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cas import errors, types
     from cas.dataset.branches import Branch, Branches, BranchesView, BranchView
+    from cas.dataset.bridges import from_arrow, from_numpy, from_pandas, from_polars
     from cas.dataset.column import Column, ReadOnlyColumn
     from cas.dataset.dataset import Dataset
     from cas.dataset.diff import Diff
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
     from cas.history.conflicts import Conflict
     from cas.history.missing import MISSING
+    from cas.integrations.experiment.reading import RecordedRun, runs
+    from cas.integrations.experiment.run import Run, experiment
+    from cas.integrations.lock.locking import open_locked
 
 __version__ = "0.1.0"
 
@@ -48,11 +52,13 @@ __all__ = [
     "ReadOnlyColumn",
     "ReadOnlyDataset",
     "ReadOnlyMetadata",
+    "RecordedRun",
     "ReflogEntry",
     "Row",
     "RowRange",
     "RowRangeView",
     "RowView",
+    "Run",
     "Tag",
     "TagView",
     "Tags",
@@ -64,17 +70,25 @@ __all__ = [
     "delete",
     "errors",
     "exists",
+    "experiment",
+    "from_arrow",
+    "from_numpy",
+    "from_pandas",
+    "from_polars",
     "init",
     "like",
     "open",
     "open_async",
+    "open_locked",
     "open_read_only",
+    "runs",
     "types",
 ]
 
 # Names are imported when they are first used (PEP 562), so that `import cas` itself costs next to nothing.
 _MODULES = {
     "dataset.branches": ("Branch", "BranchView", "Branches", "BranchesView"),
+    "dataset.bridges": ("from_arrow", "from_numpy", "from_pandas", "from_polars"),
     "dataset.column": ("Column", "ReadOnlyColumn"),
     "dataset.dataset": ("Dataset",),
     "dataset.diff": ("Diff",),
@@ -88,6 +102,9 @@ _MODULES = {
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
     "history.conflicts": ("Conflict",),
     "history.missing": ("MISSING",),
+    "integrations.experiment.reading": ("RecordedRun", "runs"),
+    "integrations.experiment.run": ("Run", "experiment"),
+    "integrations.lock.locking": ("open_locked",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -23,12 +23,13 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
+from cas.codec.json_terms import to_json as to_json
 from cas.integrations.values import printable as printable
-from cas.integrations.values import to_json as to_json
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
 _ANY_WIDTH: Final = 10_000
+_MOST_RANGES: Final = 8
 
 Report = Callable[[int, int, int, int], None]
 """Is told of progress: items done, items in all, bytes done, bytes in all (0 while unknown)."""
@@ -49,6 +50,17 @@ def format_time(time: dt.datetime, timespec: str = "seconds") -> str:
     '2026-11-01T12:00:00Z'
     """
     return time.astimezone(dt.UTC).isoformat(timespec=timespec).removesuffix("+00:00") + "Z"
+
+
+def format_ranges(ranges: Iterable[tuple[int, int]]) -> str:
+    """Returns rows, half open, as text; of many ranges the first eight.
+
+    >>> format_ranges([(3, 4), (10, 2000)])
+    '3 10-1,999'
+    """
+    runs = [f"{start:,}-{stop - 1:,}" if stop - start > 1 else f"{start:,}" for start, stop in ranges]
+    more = ["..."] if len(runs) > _MOST_RANGES else []
+    return " ".join(runs[:_MOST_RANGES] + more)
 
 
 def console() -> Console:

@@ -22,7 +22,9 @@ _ZSTD_WORD: Final = int.from_bytes(ZSTD_MAGIC, "little")
 _SKIPPABLE_WORD: Final = int.from_bytes(PLANES_MAGIC, "little")
 _BYTE_PLANES: Final = 1
 _PLANE_SIZES: Final = (2, 4, 8, 16)
-_PROBE_BYTES: Final = 16384
+_WIDE: Final = {8: np.dtype("<u8")}
+_PROBE_BYTES: Final = 4096
+_NOISE_BYTES: Final = 2 * _PROBE_BYTES
 _local = threading.local()
 
 
@@ -46,7 +48,7 @@ def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> 
     """Returns the form at rest of a payload: the smallest tried, or the payload itself.
 
     A compressed form is kept only where it saves at least one eighth. ``element_bytes`` above 1 also
-    tries byte planes, on a probe first; ``compress=False`` tries nothing.
+    tries byte planes, on a probe first; what looks like noise on a probe is left; ``compress=False`` tries nothing.
     """
     if is_framed(payload):
         return _compress(payload)
@@ -56,6 +58,8 @@ def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> 
     if element_bytes in _PLANE_SIZES and _planes_win(payload, element_bytes):
         frame = _PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)
         framed = frame + _compress(_to_planes(payload, element_bytes))
+    elif _is_noise(payload):
+        return payload
     else:
         framed = _compress(payload)
     return framed if len(framed) <= limit else payload
@@ -71,10 +75,34 @@ def decode(blob: Bytes, size: int, *, exact: bool = True) -> Bytes:
         if len(blob) > size or (exact and len(blob) != size):
             raise CorruptedError(f"a blob holds {len(blob)} bytes where {size} are declared")
         return blob
+    unpacked, element_bytes = _unpack(blob, size, exact)
+    if not element_bytes:
+        return unpacked
+    payload = np.empty(len(unpacked), np.uint8)
+    _from_planes(unpacked, element_bytes, payload)
+    return payload.data
+
+
+def decode_into(blob: Bytes, payload: Flat) -> None:
+    """Writes the payload of a blob at rest to memory of its declared length; raises as :func:`decode` does."""
+    if not is_framed(blob):
+        if len(blob) != len(payload):
+            raise CorruptedError(f"a blob holds {len(blob)} bytes where {len(payload)} are declared")
+        payload.data[:] = blob
+        return
+    unpacked, element_bytes = _unpack(blob, len(payload), True)
+    if element_bytes:
+        _from_planes(unpacked, element_bytes, payload)
+    else:
+        payload.data[:] = unpacked
+
+
+def _unpack(blob: Bytes, size: int, exact: bool) -> tuple[bytes, int]:
+    """What the frame of a blob holds, and the size of the elements whose byte planes these are, or 0."""
     if bytes(blob[:4]) == ZSTD_MAGIC:
-        return _decompress(blob, size, exact)
+        return _decompress(blob, size, exact), 0
     element_bytes = _planes_element(blob)
-    return _from_planes(_decompress(blob[_PLANES_FRAME.size :], size, exact), element_bytes)
+    return _decompress(blob[_PLANES_FRAME.size :], size, exact), element_bytes
 
 
 def _planes_element(blob: Bytes) -> int:
@@ -111,17 +139,45 @@ def _decompress(frame: Bytes, size: int, exact: bool) -> bytes:
 
 
 def _planes_win(payload: Bytes, element_bytes: int) -> bool:
+    """Whether byte planes come out smaller, by a probe: zstd is slowest on the elements as they are."""
     probe = memoryview(payload)[:_PROBE_BYTES]
     return len(_compress(_to_planes(probe, element_bytes))) < len(_compress(probe))
 
 
-def _to_planes(payload: Bytes, element_bytes: int) -> bytes:
-    whole = len(payload) // element_bytes * element_bytes
-    elements = np.frombuffer(payload, np.uint8, whole).reshape(-1, element_bytes)
-    return np.ascontiguousarray(elements.T).tobytes() + bytes(memoryview(payload)[whole:])
+def _is_noise(payload: Bytes) -> bool:
+    """Whether what stands at the front and in the middle of a long payload, by a probe, does not shrink at all."""
+    if len(payload) < _NOISE_BYTES:
+        return False
+    view, middle = memoryview(payload), len(payload) // 2
+    half = _PROBE_BYTES // 2
+    return len(_compress(b"".join((view[:half], view[middle : middle + half])))) >= _PROBE_BYTES
 
 
-def _from_planes(planes: Bytes, element_bytes: int) -> bytes:
-    whole = len(planes) // element_bytes * element_bytes
-    elements = np.frombuffer(planes, np.uint8, whole).reshape(element_bytes, -1)
-    return np.ascontiguousarray(elements.T).tobytes() + bytes(memoryview(planes)[whole:])
+def _to_planes(payload: Bytes, element_bytes: int) -> Bytes:
+    elements, rest = _whole_elements(payload, element_bytes)
+    planes = np.ascontiguousarray(elements.T)
+    return b"".join((planes.data, rest)) if len(rest) else planes.data
+
+
+def _from_planes(planes: bytes, element_bytes: int, payload: Flat) -> None:
+    """Writes the elements of planes, which are as long as the payload."""
+    count = len(planes) // element_bytes
+    elements, _ = _whole_elements(payload, element_bytes)
+    flat = np.frombuffer(planes, np.uint8)
+    # The first plane, widened, is all there is to elements whose other bytes are zero.
+    if element_bytes in _WIDE and payload.__array_interface__["data"][0] % element_bytes == 0:
+        elements.reshape(-1).view(_WIDE[element_bytes])[:] = flat[:count]
+        zeros = bytes(count)
+        used = [plane for plane in range(1, element_bytes) if planes[plane * count : (plane + 1) * count] != zeros]
+    else:
+        used = list(range(element_bytes))
+    for plane in used:
+        elements[:, plane] = flat[plane * count : (plane + 1) * count]
+    payload[count * element_bytes :] = flat[count * element_bytes :]
+
+
+def _whole_elements(payload: Bytes | Flat, element_bytes: int) -> tuple[Flat, memoryview]:
+    """The bytes of the elements, of shape (elements, element_bytes), and those that are left over."""
+    view = payload.data if isinstance(payload, np.ndarray) else memoryview(payload)
+    whole = len(view) // element_bytes * element_bytes
+    return np.frombuffer(view, np.uint8, whole).reshape(-1, element_bytes), view[whole:]

@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, comes_in_pieces, find_cuts, stands_alone
-from cas.codec.rows import Flat, Ints, Rows, frame_group, unframe_group
+from cas.codec.rows import Ints, Rows, frame_group, unframe_group
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob, split_hashes
-from cas.store.gate import BlobWriter
+from cas.store.gate import BlobWriter, split_payloads
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
-from cas.tree.read import EMPTY_STREAM, Span, StreamRef, TreeReader
+from cas.tree.read import EMPTY_STREAM, Chunk, Span, StreamRef, TreeReader
 from cas.types import Layout
 
 
@@ -53,9 +53,9 @@ class StreamReader:
         if start >= stop:
             return Rows.empty(self.layout.row_bytes)
         if stop - start == 1:
-            found = self.tree.chunk_of_row(start)
-            if found is not None:
-                return self._read_one(*found)
+            chunk = self.tree.chunk_of_row(start)
+            if chunk is not None:
+                return self._read_one(chunk)
         first = self.tree.span_of_row(start)
         last = first if stop <= first.row_stop else self.tree.span_of_row(stop - 1)
         entries = self.tree.entries(first.extent_start, last.extent_stop)
@@ -64,14 +64,17 @@ class StreamReader:
             return self._decode(entries, self._kept(entries)).slice(start - first.row_start, stop - first.row_start)
         return _owned(self._decode(entries).slice(start - first.row_start, stop - first.row_start))
 
-    def _read_one(self, chunk: Entries, within: int) -> Rows:
+    def _read_one(self, chunk: Chunk) -> Rows:
         """One row of a chunk, which is kept for the next row unless that is all."""
-        count, size = int(chunk.rows[0]), self.layout.row_bytes
+        hash_, count, length, within = chunk
+        gate, size = self.tree.nodes.gate, self.layout.row_bytes
         if count == 1:
-            flat = self.tree.nodes.gate.read_chunks(chunk.hashes, chunk.sizes)
+            flat = gate.read_chunk(hash_, length)
+            if size is None:
+                return Rows(flat, 1, None, np.array([length], np.int64), own=True)
             return _owned(unframe_group(flat.data, 1, size))
-        payload = self.tree.nodes.gate.read_chunk(chunk.hashes.tobytes(), int(chunk.sizes[0]))
-        if size is None or len(payload) != count * size:
+        payload = gate.read_kept_chunk(hash_, length)
+        if size is None or length != count * size:
             return unframe_group(payload, count, size).slice(within, within + 1)
         return Rows.fixed(np.frombuffer(payload, np.uint8, size, within * size), 1, size)
 
@@ -115,8 +118,7 @@ class StreamReader:
         return Rows.from_list([groups[owner].row(at) for owner, at in zip(owners, within, strict=True)])
 
     def _kept(self, entries: Entries) -> list[Bytes]:
-        read, keys = self.tree.nodes.gate.read_chunk, split_hashes(entries.hashes)
-        return [read(key, size) for key, size in zip(keys, entries.sizes.tolist(), strict=True)]
+        return self.tree.nodes.gate.read_kept(entries.hashes, entries.sizes)
 
     def row_keys(self, start: int, stop: int) -> Iterator[bytes]:
         """Yields for each of rows that are chunks by themselves a key: equal rows have equal keys.
@@ -177,12 +179,6 @@ class StreamReader:
 
 def _owned(rows: Rows) -> Rows:
     return Rows(rows.flat, rows.count, rows.row_bytes, rows.ends, own=True)
-
-
-def split_payloads(flat: Flat, sizes: Ints) -> list[memoryview]:
-    """Returns the payloads, of the given sizes, that lie one after the other."""
-    ends = np.cumsum(sizes)
-    return [flat.data[begin:end] for begin, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True)]
 
 
 def _decode_varying(payloads: list[memoryview], counts: Ints) -> Rows:
@@ -337,19 +333,17 @@ class ChunkCutter:
         """Writes the chunks between cuts and returns their entries."""
         starts = np.concatenate((np.zeros(1, np.int64), cuts[:-1]))
         counts = cuts - starts
-        bounds = np.concatenate((np.zeros(1, np.int64), rows.row_ends()))
-        lengths = bounds[cuts] - bounds[starts]
-        if (lengths > PIECE_BYTES).any():
+        begins, ends = rows.offsets(starts), rows.offsets(cuts)
+        whole: memoryview | None = None
+        if (ends - begins > PIECE_BYTES).any():
             payloads, counts = _payloads_with_pieces(rows, starts, cuts)
         elif rows.row_bytes is not None or (counts == 1).all():
-            flat = rows.flat.data
-            payloads = [
-                flat[begin:end] for begin, end in zip(bounds[starts].tolist(), bounds[cuts].tolist(), strict=True)
-            ]
+            flat, whole = rows.flat.data, rows.flat.data[: ends[-1]]
+            payloads = [flat[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         else:
             payloads = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
         sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
-        return Entries(self._writer.add_chunks(payloads, self._layout), counts, sizes)
+        return Entries(self._writer.add_chunks(payloads, self._layout, whole=whole), counts, sizes)
 
     def _add(self, part: Part) -> None:
         if len(self._parts) and isinstance(part, Keep):

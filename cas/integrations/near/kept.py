@@ -102,12 +102,13 @@ class KeptLooks:
         new = Rows.fixed(np.frombuffer(rows.tobytes(), np.uint8), rows.size, 8)
         ref = edit_stream(StreamReader(self._repository.nodes, old, _LAYOUT), [KeepRows(begin, old.rows), new], writer)
         value = cbor.encode({"stream": ref.to_record()})
+        laid = writer.rest()
 
         def change(txn: Transaction) -> bool:
             if txn.get(CACHE, _KEY) != before:
                 return False
             txn.timestamp()  # so that a collection under way notices
-            txn.put_blobs(list(writer.rest().items()))
+            txn.put_laid(laid)
             txn.put(CACHE, _KEY, value)
             return True
 
