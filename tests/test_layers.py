@@ -32,7 +32,7 @@ ONLY_IN = {
     },
     "pandas": {"cas.integrations.pandas"},
     "polars": {"cas.integrations.polars"},
-    "PIL": {"cas.codec.images", "cas.integrations.contact_sheet"},
+    "PIL": {"cas.codec.images", "cas.integrations.contact_sheet", "cas.integrations.pictures"},
 }
 
 

@@ -13,7 +13,6 @@ from cas.cli.changes import counted, print_more
 from cas.cli.opened import SHORT_DIGITS, Opened, open_version, version_facts
 from cas.cli.output import format_time, json_option, print_json, print_table, printable, to_json
 from cas.cli.row_groups import format_row, paths_or_none
-from cas.cli.values import describe_value, read_values
 from cas.codec.rows import Ints
 from cas.dataset.blame import Blame, blame
 from cas.dataset.column import ReadOnlyColumn
@@ -21,6 +20,7 @@ from cas.dataset.history import Version
 from cas.dataset.indexing import check_row
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.dataset.summary import format_runs
+from cas.integrations.values import describe_value, read_values
 from cas.tree.alignment import runs_of_numbers
 
 _VERSIONS: Final = 20

@@ -10,12 +10,12 @@ import click
 
 from cas.cli.output import print_table, printable, to_json
 from cas.cli.row_groups import format_row, paths_or_none
-from cas.cli.values import describe_value, read_values
 from cas.codec.rows import Ints
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.diff import Diff, DiffRows, MetadataChange
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.history.missing import MISSING
+from cas.integrations.values import describe_value, read_values
 
 
 @dataclass(frozen=True, slots=True)

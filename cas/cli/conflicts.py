@@ -11,10 +11,10 @@ import numpy as np
 from cas.cli.changes import print_more
 from cas.cli.output import print_table, to_json
 from cas.cli.row_groups import format_row, paths_or_none
-from cas.cli.values import describe_value, named_value
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.history.conflicts import CELL, METADATA, ROW, VALUE, Conflict
 from cas.history.missing import MISSING
+from cas.integrations.values import describe_value, named_value
 from cas.types import Type
 
 

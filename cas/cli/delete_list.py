@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NoReturn
 
 import numpy as np
@@ -14,22 +15,26 @@ from cas.errors import InvalidInputError
 
 
 def write_delete_list(dataset: ReadOnlyDataset, rows: Ints, target: str, *, staying: Ints, null: bool) -> None:
-    """Writes the paths of rows to a file, or prints them for ``-``.
-
-    ``staying`` are the rows of the dataset, if any, that keep the content of those. Raises
-    :class:`~cas.errors.InvalidInputError`, before anything is written, where a path cannot stand in the list, or where
-    deleting by it would delete more: a row that stays has no path, or a row that is listed shares its path with
-    another row.
-    """
-    check_has_paths(dataset)
-    _check_staying(dataset, staying)
-    _check_distinct(dataset, rows, _check_listed(dataset, rows, null))
-    lines = (encode_path(row, path or "", null=null) for row, path in paths_of(dataset, rows))
+    """Writes the paths of rows to a file, or prints them for ``-``; they are checked before anything is written."""
+    lines = checked_lines(dataset, rows, staying=staying, null=null)
     if target == "-":
         print_bytes(lines)
         return
     with replacing(target) as file:
         file.writelines(lines)
+
+
+def checked_lines(dataset: ReadOnlyDataset, rows: Ints, *, staying: Ints, null: bool) -> Iterator[bytes]:
+    """Yields the paths of rows, each with its end.
+
+    ``staying`` are the rows of the dataset, if any, that keep the content of those. Raises
+    :class:`~cas.errors.InvalidInputError`, at once, where a path cannot stand in the list, or where deleting by it
+    would delete more: a row that stays has no path, or a row that is listed shares its path with another row.
+    """
+    check_has_paths(dataset)
+    _check_staying(dataset, staying)
+    _check_distinct(dataset, rows, _check_listed(dataset, rows, null))
+    return (encode_path(row, path or "", null=null) for row, path in paths_of(dataset, rows))
 
 
 def _check_staying(dataset: ReadOnlyDataset, rows: Ints) -> None:

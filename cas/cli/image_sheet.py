@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
+from typing import Final
 
 from cas.cli.changes import Changes, counted
 from cas.cli.opened import SHORT_DIGITS
 from cas.cli.row_groups import image_column, paths_or_none
-from cas.cli.values import image_facts, image_text, named_value, plain_type
 from cas.cli.whole_file import replacing
 from cas.codec.rows import Ints
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
-from cas.integrations.contact_sheet import CHANGED, DELETED, INSERTED, Card, Picture, Section, draw_sheet
+from cas.integrations.contact_sheet import CHANGED, DELETED, INSERTED, Card, Section, draw_sheet
+from cas.integrations.pictures import Picture
+from cas.integrations.values import image_facts, image_text, named_value, picture_at, plain_type
 from cas.types import Image
 
 _CARDS: Final = 200
@@ -111,30 +110,19 @@ def _changed_cards(images: ImageChanges, limit: int) -> Iterator[Card]:
     old, new = images.changes.old[images.old_column], images.changes.new[images.column]
     paths = paths_or_none(images.changes.new, rows)
     for old_row, row, path in zip(old_rows.tolist(), rows.tolist(), paths, strict=True):
-        pictures = _picture(old, old_row), _picture(new, row)
+        pictures = picture_at(old, old_row), picture_at(new, row)
         yield Card(_name(row, path), pictures, (_about(old, pictures[0]), _about(new, pictures[1])))
 
 
 def _cards(dataset: ReadOnlyDataset, name: str, rows: Ints) -> Iterator[Card]:
     column = dataset[name]
     for row, path in zip(rows.tolist(), paths_or_none(dataset, rows), strict=True):
-        picture = _picture(column, row)
+        picture = picture_at(column, row)
         yield Card(_name(row, path), (picture,), (_about(column, picture),))
 
 
 def _name(row: int, path: str | None) -> str:
     return f"row {row}" if path is None else path
-
-
-def _picture(column: ReadOnlyColumn, row: int) -> Picture:
-    """The encoded image of a row, which is never empty, the pixels of a raw one, or none."""
-    kind = plain_type(column.type)
-    assert isinstance(kind, Image)
-    if not kind.raw:
-        return column.bytes(row) or None
-    found: Any = column[row]
-    assert found is None or isinstance(found, np.ndarray)
-    return found
 
 
 def _about(column: ReadOnlyColumn, picture: Picture) -> str:

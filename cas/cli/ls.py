@@ -11,11 +11,11 @@ from cas.cli.main import EXIT_INCOMPLETE
 from cas.cli.opened import SHORT_DIGITS, open_store, open_version
 from cas.cli.output import format_time, json_option, print_json, print_table, to_json
 from cas.cli.paths import check_has_paths, encode_path, null_option, paths_of, print_bytes
-from cas.cli.values import read_values, show_value
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.history import Version
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.history.refs import MAIN
+from cas.integrations.values import read_values, show_value
 from cas.repo.config import MANY_DATASETS
 from cas.repo.location import Location
 from cas.repo.repository import Repository, find_ref

@@ -40,7 +40,7 @@ COMMANDS: Final = {
     "recover": "List, commit or drop what was left uncommitted.",
     "stats": "Count rows, bytes and what deduplication saves.",
     "du": "Count what deleting branches and tags would free.",
-    "duplicates": "List groups of identical rows.",
+    "duplicates": "List groups of identical rows, or of images that look alike.",
     "leaks": "List rows that stand in another dataset or split too.",
     "export": "Write a version in another format: parquet, webdataset, imagefolder.",
     "checkout": "Write the images of a version, or all of a run, to a folder, bit for bit.",

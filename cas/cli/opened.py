@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 
 from cas.cli.output import format_time
 from cas.dataset.history import Version, find_version
-from cas.errors import InvalidInputError
+from cas.errors import InvalidInputError, StoreError
 from cas.history.records import TreeRecord
 from cas.history.refs import BRANCH, MAIN, TAG
 from cas.repo.location import Location, parse_url
@@ -119,6 +119,17 @@ def open_version(url: str, *, read_only: bool = True) -> Iterator[Opened]:
     with open_dataset(url, read_only=read_only) as found:
         version = found.find(found.location.revision or MAIN)
         yield Opened(found.repository, found.location, found.dataset, version)
+
+
+@contextmanager
+def open_version_to_keep(url: str) -> Iterator[Opened]:
+    """Opens the version that a url names so that what is found out about it is kept in the store, if it may be."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(open_version(url, read_only=False))
+        except StoreError:
+            opened = stack.enter_context(open_version(url))
+        yield opened
 
 
 def refuse_revision(location: Location) -> None:

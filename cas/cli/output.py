@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cas.codec.json_terms import to_json as to_json
+from cas.integrations.values import printable as printable
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
@@ -60,15 +61,6 @@ def format_ranges(ranges: Iterable[tuple[int, int]]) -> str:
     runs = [f"{start:,}-{stop - 1:,}" if stop - start > 1 else f"{start:,}" for start, stop in ranges]
     more = ["..."] if len(runs) > _MOST_RANGES else []
     return " ".join(runs[:_MOST_RANGES] + more)
-
-
-def printable(text: str) -> str:
-    """Returns text that is safe on a terminal: control characters are shown as escapes.
-
-    >>> printable("cat\\x1b[2J")
-    'cat\\\\x1b[2J'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def console() -> Console:

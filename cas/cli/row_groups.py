@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Final
 
 import click
+import numpy as np
 
 from cas.cli.output import printable
 from cas.cli.paths import has_paths, paths_of
 from cas.codec.rows import Ints
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
+from cas.repo.identical import Group, GroupSequence
 from cas.types import Image, Nullable
 
 GROUPS: Final = 20
@@ -47,6 +49,19 @@ def paths_or_none(dataset: ReadOnlyDataset, rows: Ints) -> Iterator[str | None]:
     if not has_paths(dataset):
         return repeat(None, len(rows))
     return (path for _, path in paths_of(dataset, rows))
+
+
+def named_groups(
+    dataset: ReadOnlyDataset, groups: GroupSequence[Group], rows: Ints, limit: int | None
+) -> Iterator[tuple[Group, list[str | None]]]:
+    """Yields the first groups, each with the paths of its rows, None where there is none; reads many at a time.
+
+    ``rows`` are those of all groups one after the other.
+    """
+    count = len(groups) if limit is None else min(limit, len(groups))
+    paths = paths_or_none(dataset, rows[: int(groups.ends[count - 1]) if count else 0])
+    for number, size in enumerate(np.diff(groups.ends[:count], prepend=0).tolist()):
+        yield groups[number], list(islice(paths, size))
 
 
 def format_row(row: int, path: str | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cas.codec.rows import Ints
 from cas.codec.values import single_values
+from cas.dataset.bridges import Notebook
 from cas.dataset.history import Version
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.dataset.rows import RowView
@@ -127,7 +128,7 @@ class CellChanges:
         return f"<{len(self)} values: rows {format_runs(*runs_of_numbers(self.rows))}>"
 
 
-class Diff:
+class Diff(Notebook):
     """What changed from version ``a`` to version ``b``.
 
     Rows and columns are followed by identity, through inserts, deletes, renames and merges: see

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
 
+from cas.dataset.bridges import Notebook
 from cas.dataset.future import Future
 from cas.dataset.indexing import select
 from cas.errors import InvalidTypeError, RowNotFoundError, VersionIndexError, VersionNotFoundError, shown
@@ -131,7 +132,7 @@ class Version:
         return f"<Version {self.id[:12]} {self.timestamp:%Y-%m-%d %H:%M:%S} {self.message!r}>"
 
 
-class History(Sequence[Version]):
+class History(Notebook, Sequence[Version]):
     """The versions that lead to one, oldest first, along first parents.
 
     ``history[0]`` is the first version, ``history[-1]`` the last; a version id or a unique prefix of it finds a

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 from cas.codec import cbor
+from cas.dataset.bridges import Notebook
 from cas.dataset.history import Version, to_datetime
 from cas.errors import ExistsError, InvalidTypeError, NotFoundError, VersionNotFoundError
 from cas.history.graph import find_entry
@@ -147,7 +148,7 @@ def find_by_id(view: View, dataset: bytes, kind: str, id_: str) -> tuple[str, Re
 One = TypeVar("One", bound=RefView)
 
 
-class RefsView(Generic[One]):
+class RefsView(Notebook, Generic[One]):
     """The branches, or the tags, of a dataset: by name or id, sorted by name; ``in`` takes one of them too."""
 
     _class: type[One]

@@ -7,25 +7,22 @@ fonts of the system.
 from __future__ import annotations
 
 import io
-import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cas.errors import UnsupportedError
 
 try:
-    from PIL import Image, ImageDraw, ImageFont, ImageOps
+    from PIL import Image, ImageDraw, ImageFont
+
+    from cas.integrations.pictures import Picture, reason_of, thumbnail, without_warnings
 except ImportError:
     raise UnsupportedError("a contact sheet needs Pillow; install it with: pip install 'tensor-cas[images]'") from None
 
-Picture = bytes | NDArray[Any] | None
-"""An encoded image, pixels of shape (height, width) or (height, width, channels), or none."""
 Colour = tuple[int, int, int]
 
 CHANGED: Final = (200, 140, 20)
@@ -61,8 +58,6 @@ _OTHER_FONTS: Final = (
 )
 _NO_LETTER: Final = "\U0010ffff"
 _ELLIPSIS: Final = "…"
-# What Pillow says of a file in memory, which differs each time.
-_ADDRESS: Final = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +99,8 @@ def draw_sheet(title: str, subtitle: str, sections: Sequence[Section]) -> bytes:
     sheet.text((_MARGIN, 44), subtitle, 13, _FAINT, width - 2 * _MARGIN)
     top = _TITLE_HEIGHT
     for section in sections:
-        sheet.section(section, top, slots)
+        with without_warnings():
+            sheet.section(section, top, slots)
         top += _height(section, slots)
     buffer = io.BytesIO()
     sheet.image.save(buffer, "PNG")
@@ -161,10 +157,10 @@ class _Sheet:
     def _panel(self, picture: Picture, left: int, top: int) -> None:
         box = (left, top, left + _PANEL - 1, top + _PANEL - 1)
         try:
-            small = None if picture is None else _thumbnail(picture)
+            small = None if picture is None else thumbnail(picture, _PANEL, _MOST_ENLARGED)
         except Exception as error:
             # Decoders of many formats, each with errors of its own, meet bytes of strangers here.
-            self._reason(f"cannot be decoded: {_ADDRESS.sub('', str(error))}", box, _BROKEN)
+            self._reason(f"cannot be decoded: {reason_of(error)}", box, _BROKEN)
             return
         if small is None:
             self._reason("no image", box, (_GROUND, _FAINT))
@@ -198,50 +194,6 @@ def _places(top: int, columns: int, pictures: int) -> Iterator[tuple[int, int]]:
     while True:
         yield from ((_MARGIN + column * step, top) for column in range(columns))
         top += _CARD_HEIGHT + _GAP
-
-
-# Pictures
-
-
-def _thumbnail(picture: bytes | NDArray[Any]) -> Image.Image:
-    """A picture that fits a panel, RGB or with transparency RGBA; small ones are enlarged by whole pixels."""
-    if isinstance(picture, bytes):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, and of odd fields beside the pixels
-            with Image.open(io.BytesIO(picture)) as image:
-                image.draft("RGB", (2 * _PANEL, 2 * _PANEL))
-                return _fit(_coloured(ImageOps.exif_transpose(image)))
-    return _fit(_coloured(Image.fromarray(_displayed(picture))))
-
-
-def _coloured(image: Image.Image) -> Image.Image:
-    if image.mode[0] in "IF":
-        image = Image.fromarray(_displayed(np.asarray(image)))
-    transparent = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
-    return image.convert("RGBA" if transparent else "RGB")
-
-
-def _displayed(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pixels as 8 bits: those of 16 bits by their upper half, other numbers from the least to the greatest."""
-    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
-        pixels = pixels[:, :, 0]
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    if pixels.dtype == np.uint16:
-        return (pixels >> 8).astype(np.uint8)
-    values = np.nan_to_num(pixels.astype(np.float64))
-    low, high = values.min(initial=0.0), values.max(initial=0.0)
-    spread: NDArray[np.uint8] = ((values - low) * (255.0 / ((high - low) or 1.0))).astype(np.uint8)
-    return spread
-
-
-def _fit(image: Image.Image) -> Image.Image:
-    larger = max(image.size)
-    if larger > _PANEL:
-        image.thumbnail((_PANEL, _PANEL), Image.Resampling.LANCZOS)
-        return image
-    factor = min(_PANEL // larger, _MOST_ENLARGED)
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def _checkers(size: tuple[int, int]) -> Image.Image:

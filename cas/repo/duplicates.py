@@ -63,6 +63,9 @@ class Duplicates(GroupSequence[DuplicateGroup]):
     def _starts(self) -> Ints:
         return self.ends - np.diff(self.ends, prepend=0)
 
+    def __repr__(self) -> str:
+        return f"<Duplicates: {len(self):,} groups, {len(self.repeats()):,} repeated rows>"
+
 
 def find_duplicates(repository: Repository, tree: TreeRecord, column: str) -> Duplicates:
     """Finds the identical rows of a column, without reading any of its data; missing rows are left out.

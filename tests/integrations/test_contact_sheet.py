@@ -13,6 +13,7 @@ from PIL import Image, features
 
 from cas.integrations import contact_sheet
 from cas.integrations.contact_sheet import CHANGED, INSERTED, Card, Colour, Picture, Section, draw_sheet
+from cas.integrations.pictures import thumbnail
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)
 MARGIN, PAD, PANEL, SLOT, GAP = 24, 8, 160, 176, 12
@@ -115,7 +116,7 @@ def test_pictures_are_turned_as_their_camera_says() -> None:
     exif[0x0112] = 6
     buffer = io.BytesIO()
     Image.new("RGB", (40, 20), RED).save(buffer, "PNG", exif=exif)
-    assert contact_sheet._thumbnail(buffer.getvalue()).size == (80, 160)
+    assert thumbnail(buffer.getvalue(), PANEL, 4).size == (80, 160)
 
 
 @pytest.mark.parametrize("picture", [encoded(RED)[:60], b"\x89PNG\r\n\x1a\n", b"?", np.zeros((0, 3), np.uint8)])
@@ -160,7 +161,7 @@ def test_the_same_again() -> None:
 def test_fixtures_can_all_be_drawn_but_the_broken_one() -> None:
     for path in FIXTURES:
         if path.name != "broken.png":
-            assert max(contact_sheet._thumbnail(path.read_bytes()).size) <= PANEL
+            assert max(thumbnail(path.read_bytes(), PANEL, 4).size) <= PANEL
 
 
 @pytest.mark.parametrize("text", ["short.png", "a/" * 200 + "name.png", "x" * 3000, "", "日本" * 100])

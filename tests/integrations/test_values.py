@@ -10,9 +10,9 @@ import pytest
 from pictures import png, png_facts
 
 from cas import types
-from cas.cli.values import CHARACTERS, describe_value, image_facts, named_value
 from cas.hashing import hash_chunk
 from cas.history.missing import MISSING
+from cas.integrations.values import CHARACTERS, describe_value, image_facts, named_value
 
 LABEL = types.ClassLabel(["cat", "dog"])
 IMAGE = png(1)

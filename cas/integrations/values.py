@@ -1,4 +1,4 @@
-"""Stored values on the command line: read without decoding images, and in short form, for tables and lines."""
+"""Stored values in words: read without decoding images, and in short form, for the command line and for notebooks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cas.cli.output import printable, to_json
 from cas.codec.image_format import NotAnImageError, image_format, image_size
+from cas.codec.json_terms import to_json
 from cas.codec.rows import Ints, Rows
 from cas.codec.sequences import unframe_items
 from cas.dataset.column import ReadOnlyColumn
@@ -41,6 +42,15 @@ _HASH_DIGITS: Final = 8
 def plain_type(type_: Type) -> Type:
     """Returns the type of the values that are there, of a column that may miss some."""
     return type_.of if isinstance(type_, Nullable) else type_
+
+
+def printable(text: str) -> str:
+    """Returns text that is safe on a terminal: control characters are shown as escapes.
+
+    >>> printable("cat\\x1b[2J")
+    'cat\\\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # Reading
@@ -109,6 +119,16 @@ def _undecoded(type_: Type, data: bytes) -> Any:
         items, _ = unframe_items(Rows.from_list([data]), None)
         return [_undecoded(kind.of, bytes(item)) for item in items]
     return image_facts(data)
+
+
+def picture_at(column: ReadOnlyColumn, row: int) -> bytes | NDArray[Any] | None:
+    """Returns the encoded image of a row, which is never empty, the pixels of a raw one, or none."""
+    kind = plain_type(column.type)
+    if isinstance(kind, Image) and not kind.raw:
+        return column.bytes(row) or None
+    found: Any = column[row]
+    assert found is None or isinstance(found, np.ndarray)
+    return found
 
 
 def image_facts(data: bytes) -> dict[str, Any]:
