@@ -54,8 +54,7 @@ def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> 
         return payload
     limit = len(payload) - len(payload) // 8
     if element_bytes in _PLANE_SIZES and _planes_win(payload, element_bytes):
-        frame = _PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)
-        framed = frame + _compress(_to_planes(payload, element_bytes))
+        framed = _compress_planes(payload, element_bytes)
     else:
         framed = _compress(payload)
     return framed if len(framed) <= limit else payload
@@ -74,7 +73,19 @@ def decode(blob: Bytes, size: int, *, exact: bool = True) -> Bytes:
     if bytes(blob[:4]) == ZSTD_MAGIC:
         return _decompress(blob, size, exact)
     element_bytes = _planes_element(blob)
-    return _from_planes(_decompress(blob[_PLANES_FRAME.size :], size, exact), element_bytes)
+    planes = _decompress(blob[_PLANES_FRAME.size :], size, exact)
+    payload = bytearray(len(planes))
+    _from_planes(planes, element_bytes, memoryview(payload))
+    return payload
+
+
+def decode_into(blob: Bytes, payload: memoryview) -> None:
+    """Puts the payload of a blob at rest where it is wanted, which must be as long; raises as :func:`decode` does."""
+    if is_framed(blob) and bytes(blob[:4]) != ZSTD_MAGIC:
+        element_bytes = _planes_element(blob)
+        _from_planes(_decompress(blob[_PLANES_FRAME.size :], len(payload), exact=True), element_bytes, payload)
+    else:
+        payload[:] = decode(blob, len(payload))
 
 
 def _planes_element(blob: Bytes) -> int:
@@ -112,16 +123,42 @@ def _decompress(frame: Bytes, size: int, exact: bool) -> bytes:
 
 def _planes_win(payload: Bytes, element_bytes: int) -> bool:
     probe = memoryview(payload)[:_PROBE_BYTES]
-    return len(_compress(_to_planes(probe, element_bytes))) < len(_compress(probe))
+    return len(_compress_planes(probe, element_bytes)) < len(_compress(probe))
 
 
-def _to_planes(payload: Bytes, element_bytes: int) -> bytes:
+def _compress_planes(payload: Bytes, element_bytes: int) -> bytes:
+    """Returns the frame that names the filter, and that of the byte-plane form, each plane in blocks of its own.
+
+    One block has one table of codes: where exponents share one with random bits of mantissas, nothing is saved.
+    """
     whole = len(payload) // element_bytes * element_bytes
     elements = np.frombuffer(payload, np.uint8, whole).reshape(-1, element_bytes)
-    return np.ascontiguousarray(elements.T).tobytes() + bytes(memoryview(payload)[whole:])
+    frame = _planes_compressor().compressobj(size=len(payload))
+    blocks = [_PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)]
+    for number in range(element_bytes):
+        plane = np.ascontiguousarray(elements[:, number])
+        blocks += frame.compress(plane.data), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    blocks += frame.compress(memoryview(payload)[whole:]), frame.flush()
+    return b"".join(blocks)
 
 
-def _from_planes(planes: Bytes, element_bytes: int) -> bytes:
+def _planes_compressor() -> zstandard.ZstdCompressor:
+    """What codes bytes by how often they are: planes of numbers hardly repeat, and a search for matches finds chance.
+
+    The smallest table of matches still finds runs, which planes of small or equal numbers are.
+    """
+    compressor: zstandard.ZstdCompressor | None = getattr(_local, "planes", None)
+    if compressor is None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            DEFAULT_LEVEL, strategy=zstandard.STRATEGY_FAST, hash_log=6, min_match=7
+        )
+        compressor = _local.planes = zstandard.ZstdCompressor(compression_params=parameters)
+    return compressor
+
+
+def _from_planes(planes: Bytes, element_bytes: int, payload: memoryview) -> None:
     whole = len(planes) // element_bytes * element_bytes
-    elements = np.frombuffer(planes, np.uint8, whole).reshape(element_bytes, -1)
-    return np.ascontiguousarray(elements.T).tobytes() + bytes(memoryview(planes)[whole:])
+    elements = np.frombuffer(payload, np.uint8, whole).reshape(-1, element_bytes)
+    for number, plane in enumerate(np.frombuffer(planes, np.uint8, whole).reshape(element_bytes, -1)):
+        elements[:, number] = plane
+    payload[whole:] = memoryview(planes)[whole:]

@@ -6,6 +6,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -90,7 +91,8 @@ class Gate:
             if blob is None:
                 return None
             bound = MAX_NODE_BYTES if kind is Kind.NODE else MAX_RECORD_BYTES
-            payload = bytes(_decode(blob, bound, hash_, exact=False))
+            with _naming(hash_):
+                payload = bytes(compression.decode(blob, bound, exact=False))
         if hash_blob(kind, payload) != hash_:
             raise _damaged(hash_)
         return payload
@@ -142,7 +144,7 @@ class Gate:
             (blob,) = self._find(view, [hash_])
             if blob is None:
                 raise _missing(hash_)
-            flat.data[:] = _decode(blob, size, hash_, exact=True)
+            _unpack(blob, flat.data, hash_)
         if self._checked.lacks_one(hash_):
             if hash_chunk(flat.data) != hash_:
                 raise _damaged(hash_)
@@ -203,8 +205,7 @@ class _Reading:
         return self.flat.data[self._begin(number) : self.ends[number]]
 
     def _put(self, number: int, blob: Bytes) -> None:
-        payload = self.payload(number)
-        payload[:] = _decode(blob, len(payload), self._key(number), exact=True)
+        _unpack(blob, self.payload(number), self._key(number))
 
     def _begin(self, number: int) -> int:
         return int(self.ends[number] - self.sizes[number])
@@ -224,11 +225,17 @@ def _damaged(hash_: bytes) -> CorruptedError:
     )
 
 
-def _decode(blob: Bytes, size: int, hash_: bytes, *, exact: bool) -> Bytes:
+@contextmanager
+def _naming(hash_: bytes) -> Iterator[None]:
     try:
-        return compression.decode(blob, size, exact=exact)
+        yield
     except CorruptedError as error:
         raise CorruptedError(f"blob {hash_.hex()}: {error}", blob=hash_.hex()) from error
+
+
+def _unpack(blob: Bytes, payload: memoryview, hash_: bytes) -> None:
+    with _naming(hash_):
+        compression.decode_into(blob, payload)
 
 
 class BlobWriter:
