@@ -266,8 +266,8 @@ class BlobWriter:
         """Takes chunks of a stream and returns their hashes, of shape (chunks, 32)."""
         hashes: list[bytes] = []
         for batch in _batches(payloads):
-            large = sum(map(len, batch)) >= _LARGE_CHUNK_BYTES * len(batch)
-            keys = map_in_pool(hash_chunk, batch, _ITEMS_PER_TASK if large else len(batch))
+            mean = sum(map(len, batch)) // len(batch)
+            keys = map_in_pool(hash_chunk, batch, _items_per_task(mean) if mean >= _LARGE_CHUNK_BYTES else len(batch))
             hashes += keys
             fresh = {key: payload for key, payload in zip(keys, batch, strict=True) if key not in self.held}
             self._add_missing(fresh, layout)
@@ -286,7 +286,8 @@ class BlobWriter:
             compress = layout.compress and self._compress
             return compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
 
-        for key, blob in zip(missing, map_in_pool(encode, missing), strict=True):
+        mean = sum(len(fresh[key]) for key in missing) // max(1, len(missing))
+        for key, blob in zip(missing, map_in_pool(encode, missing, _items_per_task(mean)), strict=True):
             self._hold(key, blob)
 
     def _keep_lease(self) -> None:
@@ -391,6 +392,11 @@ def _batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
             begin, size = index + 1, 0
     if begin < len(payloads):
         yield payloads[begin:]
+
+
+def _items_per_task(mean_bytes: int) -> int:
+    """How many payloads of a mean size a thread takes at a time."""
+    return min(_ITEMS_PER_TASK, 1 + _TASK_BYTES // max(1, mean_bytes))
 
 
 def map_in_pool(

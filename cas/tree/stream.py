@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -36,6 +36,7 @@ class KeepRows:
 
 RowsPart = KeepRows | Rows
 _UNCUT_BYTES: Final = 1 << 20
+_UNWRITTEN_BYTES: Final = 8 << 20
 _DENSE: Final = 4
 """Of chunks with more rows than this for each that is wanted, the others are probably wanted soon."""
 
@@ -170,8 +171,8 @@ class StreamReader:
             flat = np.frombuffer(payloads[0] if len(payloads) == 1 else b"".join(payloads), np.uint8)
         if self.layout.row_bytes is not None:
             return unframe_group(flat.data, int(entries.rows.sum()), self.layout.row_bytes)
-        if (entries.rows == 1).all():
-            return Rows.varying(flat, np.cumsum(entries.sizes))
+        if (entries.rows <= 1).all() and entries.rows[-1:].all():
+            return Rows.varying(flat, np.cumsum(entries.sizes)[entries.rows == 1])
         return _decode_varying(split_payloads(flat, entries.sizes), entries.rows)
 
 
@@ -247,6 +248,15 @@ def build_stream(nodes: Nodes, rows: Rows, layout: Layout, writer: BlobWriter) -
     return edit_stream(StreamReader(nodes, EMPTY_STREAM, layout), [rows], writer)
 
 
+@dataclass(slots=True)
+class _Unwritten:
+    """Chunks that were cut: their payloads, the rows that each completes, and the bytes of all."""
+
+    payloads: list[Bytes] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    size_bytes: int = 0
+
+
 class ChunkCutter:
     """Cuts edited rows into chunks, keeping those of the old stream that stay as they are."""
 
@@ -257,15 +267,19 @@ class ChunkCutter:
         self._parts: list[Part] = []
         self._carry: list[Rows] = []
         self._uncut_bytes = 0
+        self._unwritten = _Unwritten()
         self._decoded: tuple[Span, Rows] | None = None
 
     def finish(self) -> list[Part]:
         """Ends the last chunk and returns the parts of the chunk level."""
         self._cut(final=True)
+        self._write()
         return self._parts
 
     def feed(self, rows: Rows) -> None:
         """Adds rows after those before."""
+        if self._carry and rows.count == 1 and rows.row_bytes is None and rows.nbytes >= SINGLE_ROW_BYTES:
+            self._cut(final=True)  # they end before a row that stands alone, which is not copied to stand behind them
         self._carry.append(rows)
         self._uncut_bytes += rows.nbytes + 1
         if self._uncut_bytes > _UNCUT_BYTES:
@@ -273,7 +287,11 @@ class ChunkCutter:
 
     def add_copies(self, rows: Rows, copies: int) -> None:
         """Adds, at a cut, ``copies`` of the chunk that is known to hold these rows."""
-        entries = self._emit(rows, np.array([rows.count], np.int64))
+        self._write()
+        self._emit(rows, np.array([rows.count], np.int64))
+        self._write()
+        entries = self._parts.pop()
+        assert isinstance(entries, Entries)
         many = (np.tile(entries.hashes, (copies, 1)), np.tile(entries.rows, copies), np.tile(entries.sizes, copies))
         self._add(Entries(*many))
 
@@ -327,14 +345,14 @@ class ChunkCutter:
         rows = Rows.concat(self._carry, self._layout.row_bytes)
         cuts = find_cuts(rows, self._layout, final=final)
         if len(cuts):
-            self._add(self._emit(rows, cuts))
+            self._emit(rows, cuts)
         done = int(cuts[-1]) if len(cuts) else 0
         rest = rows.slice(done, rows.count)
         self._carry = [rest] if rest.count else []
         self._uncut_bytes = 0
 
-    def _emit(self, rows: Rows, cuts: Ints) -> Entries:
-        """Writes the chunks between cuts and returns their entries."""
+    def _emit(self, rows: Rows, cuts: Ints) -> None:
+        """Takes the chunks between cuts to be written."""
         starts = np.concatenate((np.zeros(1, np.int64), cuts[:-1]))
         counts = cuts - starts
         bounds = np.concatenate((np.zeros(1, np.int64), rows.row_ends()))
@@ -348,10 +366,22 @@ class ChunkCutter:
             ]
         else:
             payloads = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
-        sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
-        return Entries(self._writer.add_chunks(payloads, self._layout), counts, sizes)
+        self._unwritten.payloads += payloads
+        self._unwritten.counts += counts.tolist()
+        self._unwritten.size_bytes += int(lengths.sum())
+        if self._unwritten.size_bytes >= _UNWRITTEN_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        """Hands the chunks that were cut to the writer: many at once, for it shares them between threads."""
+        chunks, self._unwritten = self._unwritten, _Unwritten()
+        if chunks.payloads:
+            sizes = np.fromiter(map(len, chunks.payloads), np.int64, len(chunks.payloads))
+            hashes = self._writer.add_chunks(chunks.payloads, self._layout)
+            self._parts.append(Entries(hashes, np.array(chunks.counts, np.int64), sizes))
 
     def _add(self, part: Part) -> None:
+        self._write()
         if len(self._parts) and isinstance(part, Keep):
             last = self._parts[-1]
             if isinstance(last, Keep) and last.stop == part.start:
