@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
     from cas.history.conflicts import Conflict
     from cas.history.missing import MISSING
+    from cas.integrations.tensors.loading import load_tensors, tensor_names
+    from cas.integrations.tensors.saving import save_tensors
 
 __version__ = "0.1.0"
 
@@ -66,9 +68,12 @@ __all__ = [
     "exists",
     "init",
     "like",
+    "load_tensors",
     "open",
     "open_async",
     "open_read_only",
+    "save_tensors",
+    "tensor_names",
     "types",
 ]
 
@@ -88,6 +93,8 @@ _MODULES = {
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
     "history.conflicts": ("Conflict",),
     "history.missing": ("MISSING",),
+    "integrations.tensors.loading": ("load_tensors", "tensor_names"),
+    "integrations.tensors.saving": ("save_tensors",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
