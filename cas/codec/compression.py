@@ -22,7 +22,7 @@ _ZSTD_WORD: Final = int.from_bytes(ZSTD_MAGIC, "little")
 _SKIPPABLE_WORD: Final = int.from_bytes(PLANES_MAGIC, "little")
 _BYTE_PLANES: Final = 1
 _PLANE_SIZES: Final = (2, 4, 8, 16)
-_PROBE_BYTES: Final = 16384
+_PROBE_BYTES: Final = 8192
 _local = threading.local()
 
 

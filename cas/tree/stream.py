@@ -99,7 +99,12 @@ class StreamReader:
         return self._decode(entries).take(within + (np.cumsum(entries.rows) - entries.rows)[owners])
 
     def _take_by_halves(self, order: Ints) -> Rows:
-        """Rows of which some are in pieces: these are read one by one."""
+        """Rows of which some are in pieces: by halves, until none are, or all stand alone."""
+        spans = list(map(self.tree.span_of_row, order.tolist()))
+        if all(span.row_stop - span.row_start == 1 for span in spans):
+            entries = [self.tree.entries(span.extent_start, span.extent_stop) for span in spans]
+            flat = self._decode(Entries.concat(entries)).flat
+            return _owned(Rows.varying(flat, np.cumsum([int(part.sizes.sum()) for part in entries])))
         if len(order) == 1:
             return self.read(int(order[0]), int(order[0]) + 1)
         halves = [self._take_ascending(half, np.arange(len(half))) for half in np.array_split(order, 2)]

@@ -17,6 +17,7 @@ from cas.integrations.tensors.table import VALUE, Entry
 _DICT: Final = "dict"
 _LIST: Final = "list"
 _TUPLE: Final = "tuple"
+_KINDS: Final = (_DICT, _LIST, _TUPLE)
 _MOST_LEVELS: Final = 32
 _SCALARS: Final = (bool, int, float, str, bytes, dt.datetime, np.generic)
 Key = str | int
@@ -146,12 +147,10 @@ def unflatten(parts: Iterable[tuple[str, Mapping[str, Any] | None, Any]]) -> dic
 
 def _steps(name: str, path: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
     match path:
-        case {"in": list(kinds), "keys": list(keys)} if len(kinds) == len(keys) > 0 and kinds[0] == _DICT:
-            if all(
-                kind in (_DICT, _LIST, _TUPLE) and isinstance(key, (str, int))
-                for kind, key in zip(kinds, keys, strict=True)
-            ):
-                return list(zip(kinds, keys, strict=True))
+        case {"in": list(kinds), "keys": list(keys)} if len(kinds) == len(keys) > 0:
+            steps = list(zip(kinds, keys, strict=True))
+            if kinds[0] == _DICT and all(kind in _KINDS and isinstance(key, (str, int)) for kind, key in steps):
+                return steps
     raise CorruptedError(f"the path of {name!r} is none: {shown(path)}")
 
 

@@ -78,6 +78,17 @@ class Row:
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def column(self) -> str:
+        """The column of what the row holds."""
+        return column_of(self.dtype)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The bytes of its elements; None for a dtype that does not say."""
+        column = self.column
+        return math.prod(self.shape) * types.element_bytes(column) if column in DTYPES else None
+
 
 def column_of(dtype: str) -> str:
     """Returns the column for rows of a dtype.
@@ -126,12 +137,6 @@ def check_size(row: Row, elements: Flat, element_bytes: int) -> None:
         raise CorruptedError(
             f"tensor {row.name!r} has {len(elements)} bytes, which are none of dtype {row.dtype} and shape {row.shape}"
         )
-
-
-def is_small(row: Row, most: int) -> bool:
-    """Whether a tensor takes fewer bytes than ``most``; False where its dtype does not say."""
-    column = column_of(row.dtype)
-    return column in DTYPES and math.prod(row.shape) * types.element_bytes(column) < most
 
 
 def no_elements() -> Flat:
