@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -27,13 +27,14 @@ from cas.integrations.tensors.table import (
     SHAPE,
     VALUE,
     Entry,
-    check_schema,
+    InFile,
     read_rows,
 )
 from cas.repo.location import Url
 from cas.tree.alignment import NOWHERE, Alignment
 from cas.types import DATA, MASK
 
+_BATCH_BYTES: Final = 32 << 20
 _ONE: Final = np.ones(1, np.uint8)
 
 
@@ -68,9 +69,15 @@ def save_tensors(
 
 
 def save_entries(
-    url: Url, entries: Sequence[Entry], message: str, *, author: str | None = None, compress: bool = True
+    url: Url,
+    entries: Sequence[Entry],
+    message: str,
+    *,
+    author: str | None = None,
+    compress: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> str:
-    """Saves rows as a version of a dataset: see :func:`save_tensors`."""
+    """Saves rows as a version of a dataset, see :func:`save_tensors`; ``check`` is called right before the commit."""
     made = False
     try:
         dataset = open(url, compress=compress)
@@ -78,7 +85,7 @@ def save_entries(
         dataset, made = create(url, compress=compress), True
     with dataset:
         try:
-            return _save(dataset, entries, message, author)
+            return _save(dataset, entries, message, author, check)
         except BaseException:
             with suppress(CasError):
                 dataset.rollback()
@@ -89,29 +96,44 @@ def save_entries(
             raise
 
 
-def _save(dataset: Dataset, entries: Sequence[Entry], message: str, author: str | None) -> str:
+def _save(
+    dataset: Dataset, entries: Sequence[Entry], message: str, author: str | None, check: Callable[[], None]
+) -> str:
     """Commits until the version is that of these rows alone, not merged with those of somebody else."""
     while True:
         base = dataset.version.id
         _stage(dataset, entries)
+        check()
         version = dataset.commit(message, author=author, on_conflict="theirs")
         if version == base or dataset.version.parents == (base,):
             return version
 
 
 def _stage(dataset: Dataset, entries: Sequence[Entry]) -> None:
-    """Stages the rows in place of those that are there; their elements stay the caller's memory until the commit."""
+    """Stages the rows in place of those that are there.
+
+    Elements in memory are not copied, and are staged at once. Those in files are read in batches, the last ones first:
+    so rows before a batch have their old numbers still.
+    """
     old = {row.name: row.number for row in read_rows(dataset)}
-    check_schema(dataset)
     with dataset._editing() as draft, draft.kept_by_owner(), draft.whole():
-        needed = [*ALWAYS, *_optional_columns(entries)]
-        for name in needed:
+        for name in [*ALWAYS, *_optional_columns(entries)]:
             if name not in dataset.schema:
                 dataset.add_column(name, ALWAYS.get(name) or OPTIONAL[name])
-        places = _old_places(old, entries)
-        edits, updates = _plan(places, len(old), _Encoder(dataset, entries))
-        draft.splice(edits)
-        draft.update(updates)
+        encoder = _Encoder(dataset, entries)
+        runs = list(_runs(entries, _old_places(old, entries), len(old)))
+        for batch in reversed(list(_batches(runs, entries))):
+            edits: list[RowEdit] = []
+            updates: dict[str, list[ColumnEdit]] = {}
+            for run in batch:
+                streams = encoder.encode(run.start, run.stop)
+                if not run.kept:
+                    edits.append((run.old_start, run.old_stop, streams, run.stop - run.start))
+                    continue
+                for name, rows in streams.items():
+                    updates.setdefault(name, []).append((run.old_start, run.old_stop, rows))
+            draft.update(updates)
+            draft.splice(edits)
 
 
 def _optional_columns(entries: Sequence[Entry]) -> list[str]:
@@ -127,29 +149,58 @@ def _old_places(old: dict[str, int], entries: Sequence[Entry]) -> Ints:
     return kept.inverse().map(np.arange(len(entries), dtype=np.int64))
 
 
-def _plan(places: Ints, old_rows: int, encoder: _Encoder) -> tuple[list[RowEdit], dict[str, list[ColumnEdit]]]:
-    """Returns which rows go and come, by their old numbers, and what the others become, by their new ones."""
-    edits: list[RowEdit] = []
-    updates: dict[str, list[ColumnEdit]] = {}
-    done = 0
-    for start, stop in encoder.runs(places != NOWHERE):
-        streams = encoder.encode(start, stop)
-        if places[start] == NOWHERE:
-            edits.append((done, done, streams, stop - start))
+class _Run(NamedTuple):
+    """Rows ``start`` to ``stop`` of the new ones, in place of some old ones; ``kept`` where each becomes another."""
+
+    start: int
+    stop: int
+    old_start: int
+    old_stop: int
+    kept: bool
+
+
+def _runs(entries: Sequence[Entry], places: Ints, old_rows: int) -> Iterator[_Run]:
+    """Yields what becomes of all rows, with one large tensor or several small ones in each run."""
+    large = [entry.size_bytes >= SINGLE_ROW_BYTES for entry in entries]
+    done = start = 0
+    for stop in range(1, len(large) + 1):
+        if stop < len(large) and not (large[stop] or large[stop - 1]) and _follows(places, stop):
             continue
-        for place in places[start:stop].tolist():
+        place = int(places[start])
+        if place == NOWHERE:
+            yield _Run(start, stop, done, done, kept=False)
+        else:
             if place > done:
-                edits.append((done, place, None, 0))
-            done = place + 1
-        for name, rows in streams.items():
-            updates.setdefault(name, []).append((start, stop, rows))
+                yield _Run(start, start, done, place, kept=False)
+            done = place + stop - start
+            yield _Run(start, stop, place, done, kept=True)
+        start = stop
     if done < old_rows:
-        edits.append((done, old_rows, None, 0))
-    return edits, updates
+        yield _Run(start, start, done, old_rows, kept=False)
+
+
+def _follows(places: Ints, number: int) -> bool:
+    """Whether a row becomes of the old one after that of the row before it, or both are new."""
+    before, place = int(places[number - 1]), int(places[number])
+    return place == before == NOWHERE or (before != NOWHERE and place == before + 1)
+
+
+def _batches(runs: Sequence[_Run], entries: Sequence[Entry]) -> Iterator[list[_Run]]:
+    """Splits runs so that what is read from files for one batch is not much more than 32 MiB."""
+    batch: list[_Run] = []
+    size = 0
+    for run in runs:
+        batch.append(run)
+        size += sum(entry.size_bytes for entry in entries[run.start : run.stop] if isinstance(entry.elements, InFile))
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 class _Encoder:
-    """Rows to be saved as rows of streams, run by run; large tensors are runs by themselves, and are not copied."""
+    """Rows to be saved as rows of streams; the elements of a tensor that is encoded by itself are not copied."""
 
     def __init__(self, dataset: Dataset, entries: Sequence[Entry]) -> None:
         self._entries = entries
@@ -170,17 +221,8 @@ class _Encoder:
         # What a row holds that has nothing in a column.
         self._nothing = {name: encode_values(self._schema[name], [None], name) for name in self._element_columns}
 
-    def runs(self, kept: Any) -> Iterator[tuple[int, int]]:
-        """Yields runs of rows, all of them kept or all new, with one large tensor or several small ones each."""
-        large = [entry.elements is not None and len(entry.elements) >= SINGLE_ROW_BYTES for entry in self._entries]
-        start = 0
-        for number in range(1, len(large) + 1):
-            if number == len(large) or large[number] or large[number - 1] or kept[number] != kept[number - 1]:
-                yield start, number
-                start = number
-
     def encode(self, start: int, stop: int) -> Encoded:
-        """Returns the streams of every column for a run."""
+        """Returns the streams of every column for rows ``start`` to ``stop``."""
         return {
             name: self._elements(name, self._entries[start:stop])
             if name in self._nothing
@@ -200,13 +242,14 @@ class _Encoder:
         }
 
     def _one(self, column: str, entry: Entry) -> Streams:
-        if entry.column != column or entry.elements is None:
+        if entry.column != column:
             return self._nothing[column]
+        elements = entry.read()
         streams = {
-            DATA: Rows.varying(entry.elements, np.array([len(entry.elements)], np.int64)),
+            DATA: Rows.varying(elements, np.array([len(elements)], np.int64)),
             MASK: Rows.fixed(_ONE, 1, 1),
         }
         if column != BYTES:
-            count = len(entry.elements) // types.element_bytes(column)
+            count = len(elements) // types.element_bytes(column)
             streams[SHAPE] = Rows.fixed(np.array([count], "<u8").view(np.uint8), 1, 8)
         return streams

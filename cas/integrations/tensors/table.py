@@ -18,6 +18,7 @@ The first three are always there; the others come with the first row that needs 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -52,6 +53,26 @@ HEADER: Final = "safetensors"
 """The dtype of a row that holds the header of a file of safetensors, or its index, as bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class InFile:
+    """Elements that stand in a file, and are read when they are needed."""
+
+    descriptor: int
+    offset: int
+    size_bytes: int
+
+    def read(self) -> Flat:
+        """Returns the bytes; raises :class:`~cas.errors.InvalidInputError` where the file has become shorter."""
+        flat = np.empty(self.size_bytes, np.uint8)
+        done = 0
+        while done < self.size_bytes:
+            count = os.preadv(self.descriptor, [flat.data[done:]], self.offset + done)
+            if not count:
+                raise InvalidInputError("a file has become shorter while it was read; import it again")
+            done += count
+        return flat
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
     """A row to be saved: a tensor with its elements as bytes in C order, little-endian, or a value."""
@@ -60,13 +81,26 @@ class Entry:
     dtype: str
     shape: tuple[int, ...] = ()
     path: dict[str, Any] | None = None
-    elements: Flat | None = None
+    elements: Flat | InFile | None = None
     value: dict[str, Any] | None = None
 
     @property
     def column(self) -> str:
         """The column of what the row holds."""
         return column_of(self.dtype)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of the elements."""
+        if self.elements is None:
+            return 0
+        return self.elements.size_bytes if isinstance(self.elements, InFile) else len(self.elements)
+
+    def read(self) -> Flat:
+        """Returns the elements."""
+        if self.elements is None:
+            return no_elements()
+        return self.elements.read() if isinstance(self.elements, InFile) else self.elements
 
 
 @dataclass(frozen=True, slots=True)
