@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import cas
+from cas.cli.import_file import import_file
 from cas.cli.main import EXIT_INCOMPLETE
 from cas.cli.output import json_option, print_json, printable, progress
 from cas.dataset.summary import format_bytes
@@ -15,7 +16,7 @@ from cas.integrations.folder.importing import ImportResult, import_folder
 
 
 @click.command("import", epilog="Example: cas import photos lake/photos -m 'spring pictures'")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source", metavar="DIR|FILE", type=click.Path(exists=True, path_type=Path))
 @click.argument("url")
 @click.option("-m", "--message", help="Say what the version is; by default the counts of files.")
 @click.option("--author", help="Who makes the version; by default the name of your account.")
@@ -26,7 +27,7 @@ from cas.integrations.folder.importing import ImportResult, import_folder
 @click.pass_context
 def command(
     ctx: click.Context,
-    folder: Path,
+    source: Path,
     url: str,
     message: str | None,
     author: str | None,
@@ -35,15 +36,21 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Bring the images in DIR and below into the dataset at URL, as a new version.
+    """Bring the images in DIR and below, or a checkpoint, into the dataset at URL, as a new version.
 
     The dataset is made if it does not exist. Columns are path, image (the file, bit for bit) and label (the first
     folder level). Run again, it commits only what was added, changed or removed, and no version where nothing was.
     Files that are left out are listed; the exit code is 1 then. An import that was interrupted goes on where it was.
+
+    A FILE is a checkpoint that ends with .safetensors, or with .safetensors.index.json for one in several files. Rows
+    are its tensors, changed in place by the next import; cas export gives the same file back.
     """
+    if source.is_file():
+        import_file(source, url, message=message, author=author, as_json=as_json)
+        return
     made = not cas.exists(url)
     with cas.create(url) if made else cas.open(url) as dataset, progress("Importing", quiet=quiet) as report:
-        result = import_folder(folder, dataset, message=message, author=author, jobs=jobs, rehash=rehash, report=report)
+        result = import_folder(source, dataset, message=message, author=author, jobs=jobs, rehash=rehash, report=report)
         rows = len(dataset)
     if as_json:
         print_json(_facts(result, rows))

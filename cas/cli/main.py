@@ -25,7 +25,8 @@ from cas.errors import (
 
 COMMANDS: Final = {
     "init": "Make a store for many datasets.",
-    "import": "Bring a folder of images into a dataset, or bring a dataset up to date with it.",
+    "import": "Bring a folder of images or a checkpoint into a dataset, or bring a dataset up to date with it.",
+    "export": "Write the tensors of a checkpoint to a file, bit for bit.",
     "log": "List the versions of a dataset.",
     "reflog": "List where branches and tags have been, also deleted ones.",
     "show": "Show one version: its message, schema, size and what changed.",
