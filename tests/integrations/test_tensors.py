@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import cas
-from cas.errors import ConflictError, CorruptedError, InvalidInputError, InvalidTypeError, NotFoundError
+from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, NotFoundError
 from cas.integrations.tensors import saving
 from cas.store.gate import Gate
 
@@ -109,9 +109,11 @@ def test_round_trip_of_nested_dicts(state: dict[str, Any]) -> None:
         try:
             cas.save_tensors(f"{folder}/model", state)
         except InvalidInputError as error:
-            assert "would be called" in str(error)
-            return
-        assert_same(cas.load_tensors(f"{folder}/model"), state)
+            found = str(error)
+        else:
+            found = ""
+            assert_same(cas.load_tensors(f"{folder}/model"), state)
+        assert not found or "would be called" in found
 
 
 def test_a_training_state_of_numpy(url: Path) -> None:
@@ -205,8 +207,15 @@ def test_a_golden_checkpoint(url: Path) -> None:
     with cas.open_read_only(url) as ds:
         assert ds.version.tree == "a7c48407f67c31a5677e2558f57cb6d5ef7dc0d313b29512247c0b194f58a5d0"
         assert {name: str(type_) for name, type_ in ds.schema.items()} == {
-            **{"name": "text", "dtype": "text", "shape": "int64[?]", "path": "dict?", "value": "dict?"},
-            **{"bool": "bool[?]?", "float16": "float16[?]?", "float32": "float32[?]?", "float64": "float64[?]?"},
+            "name": "text",
+            "dtype": "text",
+            "shape": "int64[?]",
+            "path": "dict?",
+            "value": "dict?",
+            "bool": "bool[?]?",
+            "float16": "float16[?]?",
+            "float32": "float32[?]?",
+            "float64": "float64[?]?",
         }
         assert ds["dtype"][:] == ["float32", "float16", "float64", "bool", "value"]
         assert ds["float32"][0].shape == (100_000,)
@@ -347,7 +356,6 @@ def test_a_version_holds_what_was_saved_where_another_one_came_between(
     version = cas.save_tensors(url, mine)
     assert_same(cas.load_tensors(f"{url}@{version}"), mine)
     assert_same(cas.load_tensors(url), mine)
-    assert ConflictError is not None
 
 
 def test_threads(tmp_path: Path) -> None:
@@ -368,7 +376,6 @@ def test_damage_names_the_tensor(url: Path) -> None:
     cas.save_tensors(url, state)
     with cas.open(url) as ds:
         reader = ds._frozen().columns["float32"].streams["data"].reader
-        damaged = next(iter(reader.row_keys(1, 2)))
         entries = reader.tree.entries(*reader.tree.span_of_row(1)[:2])
         damaged = entries.hashes[0].tobytes()
         ds._repository.store.write(lambda txn: txn.remove_blobs([damaged]))
@@ -386,8 +393,8 @@ def test_rows_that_do_not_fit_are_damage(url: Path) -> None:
             ("shape", 0, np.array([-2, -2]), "'a' has 16 bytes"),
             ("path", 1, {"in": ["dict"], "keys": [[]]}, "path of 'b.c'"),
             ("path", 1, {"in": ["dict", "dict"], "keys": ["a", "c"]}, "path of 'b.c'"),
-            ("value", 2, {"value": {"set": []}}, "which no checkpoint has"),
-            ("value", 2, None, "which no checkpoint has"),
+            ("value", 2, {"value": {"set": []}}, "where a value is expected"),
+            ("value", 2, None, "where a value is expected"),
         ]:
             ds[column][row] = value
             ds.commit()

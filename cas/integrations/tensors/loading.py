@@ -16,7 +16,7 @@ from cas.dataset.readable import Readable
 from cas.dataset.state import State
 from cas.errors import CorruptedError, InvalidTypeError, NotFoundError, shown
 from cas.integrations.tensors.memory import check_framework, tensor_of
-from cas.integrations.tensors.nesting import from_plain, unflatten
+from cas.integrations.tensors.nesting import unflatten, value_of
 from cas.integrations.tensors.table import HEADER, PATH, VALUE, Row, read_rows
 from cas.repo.location import Url
 from cas.types import DATA
@@ -92,7 +92,7 @@ def _read(dataset: Readable, rows: Sequence[Row], framework: str | None) -> list
     values = {row.number: None for row in rows if row.dtype == VALUE}
     if values:
         for number, value in zip(values, dataset[VALUE][list(values)], strict=True):
-            values[number] = from_plain(value[VALUE])
+            values[number] = value_of(value)
     tensors = [row for row in rows if row.dtype != VALUE]
     elements = read_elements(dataset, tensors)
     return [

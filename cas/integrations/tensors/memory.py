@@ -56,7 +56,10 @@ def _torch_elements(tensor: Any, name: str) -> tuple[str, tuple[int, ...], Flat]
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
         kind = "quantised" if tensor.is_quantized else f"of layout {tensor.layout} on device {tensor.device}"
         raise InvalidTypeError(f"tensor {name!r} is {kind}; expected a dense one, as tensor.to_dense() gives")
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if tensor.dtype.itemsize == 1:
+        plain = plain.view(torch.uint8)  # some dtypes cannot be put in another order as what they are
+    plain = plain.contiguous().reshape(-1)
     shape = tuple(tensor.shape)
     if not plain.numel():
         return str(tensor.dtype), shape, no_elements()

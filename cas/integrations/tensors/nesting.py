@@ -121,18 +121,24 @@ def _to_plain(value: Any) -> Any:
     )
 
 
-def from_plain(value: Any) -> Any:
-    """Returns the value that a row holds."""
+def value_of(row: Mapping[str, Any] | None) -> Any:
+    """Returns the value that a row of the column of values holds."""
+    if row is None or VALUE not in row:
+        raise CorruptedError(f"a row holds {shown(row)} where a value is expected")
+    return _from_plain(row[VALUE])
+
+
+def _from_plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [from_plain(part) for part in value]
+        return [_from_plain(part) for part in value]
     if not isinstance(value, dict):
         return value
     match value:
         case {"tuple": list(parts)}:
-            return tuple(from_plain(part) for part in parts)
+            return tuple(_from_plain(part) for part in parts)
         case {"dict": list(pairs)} if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-            return {key: from_plain(part) for key, part in pairs}
-    raise CorruptedError(f"a row holds the value {shown(value)}, which no checkpoint has")
+            return {key: _from_plain(part) for key, part in pairs}
+    raise CorruptedError(f"a row holds {shown(value)} where a value is expected")
 
 
 def unflatten(parts: Iterable[tuple[str, Mapping[str, Any] | None, Any]]) -> dict[str, Any]:
