@@ -61,6 +61,6 @@ def hash_named(name: str | None) -> bytes | None:
     return bytes.fromhex(name)
 
 
-def hash_name(*parts: bytes) -> bytes:
-    """Returns the first 16 bytes of the hash of parts joined by a zero byte, for table keys."""
-    return blake3(b"\0".join(parts)).digest(16)
+def hash_name(*parts: bytes, size: int = 16) -> bytes:
+    """Returns the first bytes of the hash of parts joined by a zero byte, for table keys and seals."""
+    return blake3(b"\0".join(parts)).digest(size)

@@ -11,7 +11,7 @@ from unittest import mock
 
 from cas.hashing import Bytes
 from cas.store import lmdb
-from cas.store.contract import Store, T, Transaction, View
+from cas.store.contract import Laid, Store, T, Transaction, View
 from cas.store.environment import Environment
 from cas.store.segments import Report, reclaim
 
@@ -90,6 +90,10 @@ class FaultyTransaction:
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         self._fuse.step()
         self._txn.put_blobs(blobs)
+
+    def put_laid(self, laid: Sequence[Laid]) -> None:
+        self._fuse.step()
+        self._txn.put_laid(laid)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         self._fuse.step()

@@ -9,7 +9,8 @@ from typing import Any
 
 import lmdb
 
-from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, SEGMENT_KEY
+from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE
+from cas.store.segments import SEGMENT_KEY
 from cas.store.tables import SEAL_BYTES, seal
 
 

@@ -22,7 +22,7 @@ from cas.codec import compression
 from cas.hashing import Kind, hash_blob
 from cas.history.graph import skip_depth
 from cas.history.records import INLINE_BYTES, RECORD_FORMAT
-from cas.store import environment, gate, leases, lmdb, segments
+from cas.store import environment, gate, leases, lmdb, places, segments
 from cas.store.contract import TABLES
 from cas.tree import node, split
 from cas.types import (
@@ -449,7 +449,7 @@ NUMBERS = {
     r"up to ([\d,]+) bytes; above, as the stream reference": INLINE_BYTES,
     r"\*\*Tree\*\* \(the state of a dataset\), a map: `format` (\d+)": RECORD_FORMAT,
     r"at most ([\d,]+) bytes, or exactly one blob that is longer": segments.SEGMENT_BYTES,
-    r"`u64 \(segment \* 2\^(\d+) \+ offset\)": segments.OFFSET_BITS,
+    r"`u64 \(segment \* 2\^(\d+) \+ offset\)": places.OFFSET_BITS,
     r"must hold a shared lock at 2\^(\d+), and": leases.OPEN.bit_length() - 1,
     r"must hold a shared lock at 2\^40 \+ (\d+) from": leases.WRITING - leases.OPEN,
     r"a shared lock at 2\^(\d+) \+ the first": leases._VERSIONS.bit_length() - 1,

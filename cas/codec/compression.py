@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,9 @@ _ZSTD_WORD: Final = int.from_bytes(ZSTD_MAGIC, "little")
 _SKIPPABLE_WORD: Final = int.from_bytes(PLANES_MAGIC, "little")
 _BYTE_PLANES: Final = 1
 _PLANE_SIZES: Final = (2, 4, 8, 16)
-_PROBE_BYTES: Final = 8192
+_WIDE: Final = {8: np.dtype("<u8")}
+_PROBE_BYTES: Final = 4096
+_NOISE_BYTES: Final = 2 * _PROBE_BYTES
 _local = threading.local()
 
 
@@ -30,6 +33,11 @@ def is_framed(blob: Bytes) -> bool:
     """Whether the first bytes are those of a zstd frame or of a skippable frame."""
     head = bytes(blob[:4])
     return head == ZSTD_MAGIC or (head[1:] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F)
+
+
+def begin_like_frames(payloads: Iterable[Bytes]) -> bool:
+    """Whether any of the payloads begins like a frame, so that it cannot be at rest as it is."""
+    return any(is_framed(payload) for payload in payloads)
 
 
 def are_framed(flat: Flat, begins: Ints) -> NDArray[np.bool_]:
@@ -46,7 +54,7 @@ def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> 
     """Returns the form at rest of a payload: the smallest tried, or the payload itself.
 
     A compressed form is kept only where it saves at least one eighth. ``element_bytes`` above 1 also
-    tries byte planes, on a probe first; ``compress=False`` tries nothing.
+    tries byte planes, on a probe first; what looks like noise on a probe is left; ``compress=False`` tries nothing.
     """
     if is_framed(payload):
         return _compress(payload)
@@ -55,6 +63,8 @@ def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> 
     limit = len(payload) - len(payload) // 8
     if element_bytes in _PLANE_SIZES and _planes_win(payload, element_bytes):
         framed = _compress_planes(payload, element_bytes)
+    elif _is_noise(payload):
+        return payload
     else:
         framed = _compress(payload)
     return framed if len(framed) <= limit else payload
@@ -70,22 +80,32 @@ def decode(blob: Bytes, size: int, *, exact: bool = True) -> Bytes:
         if len(blob) > size or (exact and len(blob) != size):
             raise CorruptedError(f"a blob holds {len(blob)} bytes where {size} are declared")
         return blob
-    if bytes(blob[:4]) == ZSTD_MAGIC:
-        return _decompress(blob, size, exact)
-    element_bytes = _planes_element(blob)
-    planes = _decompress(blob[_PLANES_FRAME.size :], size, exact)
-    payload = bytearray(len(planes))
-    _from_planes(planes, element_bytes, memoryview(payload))
-    return payload
+    unpacked, element_bytes = _unpack(blob, size, exact)
+    if not element_bytes:
+        return unpacked
+    payload = np.empty(len(unpacked), np.uint8)
+    _from_planes(unpacked, element_bytes, payload)
+    return payload.data
 
 
-def decode_into(blob: Bytes, payload: memoryview) -> None:
-    """Puts the payload of a blob at rest where it is wanted, which must be as long; raises as :func:`decode` does."""
-    if is_framed(blob) and bytes(blob[:4]) != ZSTD_MAGIC:
-        element_bytes = _planes_element(blob)
-        _from_planes(_decompress(blob[_PLANES_FRAME.size :], len(payload), exact=True), element_bytes, payload)
+def decode_into(blob: Bytes, payload: Flat) -> None:
+    """Writes the payload of a blob at rest to memory of its declared length; raises as :func:`decode` does."""
+    if not is_framed(blob):
+        payload.data[:] = decode(blob, len(payload))
+        return
+    unpacked, element_bytes = _unpack(blob, len(payload), True)
+    if element_bytes:
+        _from_planes(unpacked, element_bytes, payload)
     else:
-        payload[:] = decode(blob, len(payload))
+        payload.data[:] = unpacked
+
+
+def _unpack(blob: Bytes, size: int, exact: bool) -> tuple[bytes, int]:
+    """What the frame of a blob holds, and the size of the elements whose byte planes these are, or 0."""
+    if bytes(blob[:4]) == ZSTD_MAGIC:
+        return _decompress(blob, size, exact), 0
+    element_bytes = _planes_element(blob)
+    return _decompress(blob[_PLANES_FRAME.size :], size, exact), element_bytes
 
 
 def _planes_element(blob: Bytes) -> int:
@@ -122,8 +142,18 @@ def _decompress(frame: Bytes, size: int, exact: bool) -> bytes:
 
 
 def _planes_win(payload: Bytes, element_bytes: int) -> bool:
+    """Whether byte planes come out smaller, by a probe: zstd is slowest on the elements as they are."""
     probe = memoryview(payload)[:_PROBE_BYTES]
     return len(_compress_planes(probe, element_bytes)) < len(_compress(probe))
+
+
+def _is_noise(payload: Bytes) -> bool:
+    """Whether what stands at the front and in the middle of a long payload, by a probe, does not shrink at all."""
+    if len(payload) < _NOISE_BYTES:
+        return False
+    view, middle = memoryview(payload), len(payload) // 2
+    half = _PROBE_BYTES // 2
+    return len(_compress(b"".join((view[:half], view[middle : middle + half])))) >= _PROBE_BYTES
 
 
 def _compress_planes(payload: Bytes, element_bytes: int) -> bytes:
@@ -131,14 +161,13 @@ def _compress_planes(payload: Bytes, element_bytes: int) -> bytes:
 
     One block has one table of codes: where exponents share one with random bits of mantissas, nothing is saved.
     """
-    whole = len(payload) // element_bytes * element_bytes
-    elements = np.frombuffer(payload, np.uint8, whole).reshape(-1, element_bytes)
+    elements, rest = _whole_elements(payload, element_bytes)
     frame = _planes_compressor().compressobj(size=len(payload))
     blocks = [_PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)]
     for number in range(element_bytes):
         plane = np.ascontiguousarray(elements[:, number])
         blocks += frame.compress(plane.data), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-    blocks += frame.compress(memoryview(payload)[whole:]), frame.flush()
+    blocks += frame.compress(rest), frame.flush()
     return b"".join(blocks)
 
 
@@ -156,9 +185,25 @@ def _planes_compressor() -> zstandard.ZstdCompressor:
     return compressor
 
 
-def _from_planes(planes: Bytes, element_bytes: int, payload: memoryview) -> None:
-    whole = len(planes) // element_bytes * element_bytes
-    elements = np.frombuffer(payload, np.uint8, whole).reshape(-1, element_bytes)
-    for number, plane in enumerate(np.frombuffer(planes, np.uint8, whole).reshape(element_bytes, -1)):
-        elements[:, number] = plane
-    payload[whole:] = memoryview(planes)[whole:]
+def _from_planes(planes: bytes, element_bytes: int, payload: Flat) -> None:
+    """Writes the elements of planes, which are as long as the payload."""
+    count = len(planes) // element_bytes
+    elements, _ = _whole_elements(payload, element_bytes)
+    flat = np.frombuffer(planes, np.uint8)
+    # The first plane, widened, is all there is to elements whose other bytes are zero.
+    if element_bytes in _WIDE and payload.__array_interface__["data"][0] % element_bytes == 0:
+        elements.reshape(-1).view(_WIDE[element_bytes])[:] = flat[:count]
+        zeros = bytes(count)
+        used = [plane for plane in range(1, element_bytes) if planes[plane * count : (plane + 1) * count] != zeros]
+    else:
+        used = list(range(element_bytes))
+    for plane in used:
+        elements[:, plane] = flat[plane * count : (plane + 1) * count]
+    payload[count * element_bytes :] = flat[count * element_bytes :]
+
+
+def _whole_elements(payload: Bytes | Flat, element_bytes: int) -> tuple[Flat, memoryview]:
+    """The bytes of the elements, of shape (elements, element_bytes), and those that are left over."""
+    view = payload.data if isinstance(payload, np.ndarray) else memoryview(payload)
+    whole = len(view) // element_bytes * element_bytes
+    return np.frombuffer(view, np.uint8, whole).reshape(-1, element_bytes), view[whole:]

@@ -9,7 +9,7 @@ from cas.hashing import HASH_BYTES
 MOST: Final = 2**53
 """The greatest count of rows, bytes or versions."""
 _FIRST_TIME: Final = -62_135_596_800_000_000  # 0001-01-01, in microseconds since 1970
-_END_TIME: Final = 253_402_300_800_000_000  # 10000-01-01
+END_TIME: Final = 253_402_300_800_000_000  # 10000-01-01
 
 
 def is_hash(value: object) -> TypeGuard[bytes]:
@@ -29,4 +29,4 @@ def is_count(value: object) -> TypeGuard[int]:
 
 def is_time(value: object) -> TypeGuard[int]:
     """Tells whether a field is a time of the years 1 to 9999, in microseconds since 1970."""
-    return type(value) is int and _FIRST_TIME <= value < _END_TIME
+    return type(value) is int and _FIRST_TIME <= value < END_TIME

@@ -83,6 +83,12 @@ class Rows:
             return row * self.row_bytes
         return int(self.row_ends()[row - 1]) if row else 0
 
+    def offsets(self, rows: Ints) -> Ints:
+        """Returns where each of some rows begins in ``flat``."""
+        if self.row_bytes is not None:
+            return rows * self.row_bytes
+        return np.concatenate((np.zeros(1, np.int64), self.row_ends()))[rows]
+
     def row_ends(self) -> Ints:
         """Returns where each row ends in ``flat``."""
         if self.ends is not None:

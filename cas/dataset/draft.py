@@ -291,12 +291,12 @@ class Draft:
         tree = self._writer.add_record(Kind.TREE, encode_tree(self.state.settle(self._writer)))
         row_map = write_payload(self.row_map().encode(), self._nodes, self._writer)
         defaults = write_payload(encode_defaults(self.defaults()), self._nodes, self._writer)
-        blobs = list(self._writer.rest().items())
+        laid = self._writer.rest()
 
         def change(txn: Transaction) -> int:
             check_dataset(txn, self._dataset)
             now = txn.timestamp()
-            txn.put_blobs(blobs)
+            txn.put_laid(laid)
             since = self._since or now
             session = Session(
                 self._branch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from cas.codec import cbor
@@ -23,10 +24,15 @@ Named = str | Version | RefView
 
 def default_author() -> str:
     """Returns the name of the account that runs the process."""
+    return _account_name(os.getuid())
+
+
+@cache
+def _account_name(uid: int) -> str:
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"uid {os.getuid()}"
+        return f"uid {uid}"
 
 
 def merge(dataset: Dataset, revision: Named, message: str | None, on_conflict: OnConflict) -> str:

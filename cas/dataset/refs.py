@@ -14,7 +14,7 @@ from cas.history.graph import find_entry
 from cas.history.refs import BRANCH, RefRecord, check_ref_name
 from cas.repo.branches import begin_metadata
 from cas.repo.commit import move_ref
-from cas.repo.repository import Repository, check_dataset, find_ref, scan_refs
+from cas.repo.repository import Repository, check_dataset, find_ref, scan_ref_names, scan_refs
 from cas.store.contract import Transaction, View
 
 
@@ -180,10 +180,11 @@ class RefsView(Generic[One]):
 
     def names(self) -> list[str]:
         """Returns the names, sorted."""
-        return [name for name, _ in self._all()]
+        with self._repository.store.read() as view:
+            return scan_ref_names(view, self._dataset, self._class._kind)
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self.names())
 
     def __iter__(self) -> Iterator[One]:
         return iter([self._one(name, ref) for name, ref in self._all()])

@@ -16,6 +16,9 @@ TAG: Final = "tag"
 MAIN: Final = "main"
 MAX_NAME_BYTES: Final = 255
 _FORBIDDEN: Final = "@~:^\\"
+# CBOR: in a map of five the shortest key comes first, "id", a string of 16 bytes; then "kind".
+_KIND_AT: Final = len(b"\xa5\x62id\x50") + 16
+_KIND_HEADS: Final = {TAG: b"\x64kind\x63tag", BRANCH: b"\x64kind\x66branch"}
 # Of versions, and of branches, tags and datasets.
 _ID: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
 
@@ -48,6 +51,17 @@ class RefRecord:
             } if is_hash(version) and is_time(timestamp) and is_id(id_):
                 return cls(kind, version, timestamp, message, id_)
         raise CorruptedError(f"{what} is not a valid ref", blob=what)
+
+    @classmethod
+    def kind_in(cls, data: bytes, what: str) -> str:
+        """Returns whether a stored form is that of a branch or of a tag, which its first bytes tell.
+
+        For lists of names, of which nothing else is asked; the row of the table is sound, for it has a seal.
+        """
+        for kind, head in _KIND_HEADS.items():
+            if data.startswith(head, _KIND_AT):
+                return kind
+        return cls.decode(data, what).kind
 
 
 @dataclass(frozen=True, slots=True)

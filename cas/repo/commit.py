@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from cas.errors import BranchNotFoundError, ConflictError
-from cas.hashing import Bytes, Kind
+from cas.hashing import Kind
 from cas.history.graph import find_entry, new_entry
 from cas.history.records import (
     EMPTY_TREE,
@@ -28,7 +28,7 @@ from cas.history.refs import BRANCH, MAIN, ReflogRecord, RefRecord
 from cas.history.row_map import RowMap
 from cas.repo.metadata import Origin, live_scope_key, move_mappings, scope_key, snapshot
 from cas.repo.repository import Repository, find_ref, register_dataset
-from cas.store.contract import REFLOG, REFS, SESSIONS, VERSIONS, Lease, T, Transaction, View
+from cas.store.contract import REFLOG, REFS, SESSIONS, VERSIONS, Laid, Lease, T, Transaction, View
 from cas.store.gate import BlobWriter
 from cas.store.leases import NoLease
 from cas.tree.node import Nodes
@@ -82,10 +82,10 @@ class _Inside:
 
 
 @contextmanager
-def writer_inside(txn: Transaction, blobs: Mapping[bytes, Bytes] | None = None) -> Iterator[BlobWriter]:
+def writer_inside(txn: Transaction, laid: Iterable[Laid] = ()) -> Iterator[BlobWriter]:
     """Gives a writer whose blobs, with those given, are put together when the block ends."""
     writer = BlobWriter(_Inside(txn))
-    writer.held.update(blobs or {})
+    writer.take(laid)
     yield writer
     writer.flush()
 
@@ -111,20 +111,19 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
 
     Raises :class:`~cas.errors.ConflictError` where the branch is no longer at ``base``; nothing is written then.
     """
-    blobs = writer.rest()
+    laid = writer.rest()
     made = time.time_ns() // 1000
     nodes = repository.nodes.over(repository.gate.over(writer.held))
 
-    def change(txn: Transaction) -> bytes:
+    def change(txn: Transaction) -> tuple[bytes, VersionRecord | None, TreeRecord]:
         ref = expect_head(txn, proposal.dataset, proposal.branch, proposal.branch_id, proposal.base)
-        with writer_inside(txn, blobs) as inside:
+        with writer_inside(txn, laid) as inside:
             state = _with_metadata(txn, proposal, nodes, inside)
             tree = inside.add_record(Kind.TREE, encode_tree(state))
             base = repository.version(proposal.base)
             base_columns = {column.name for column in repository.tree(base.tree).columns}
-            if tree == base.tree:
-                version = proposal.base
-            else:
+            version, record = proposal.base, None
+            if tree != base.tree:
                 record = VersionRecord(
                     tree,
                     (proposal.base,),
@@ -141,9 +140,11 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
             move_branch(txn, proposal.dataset, proposal.branch, ref, version, "commit", proposal.message)
         _settle_metadata(txn, proposal, base_columns)
         txn.remove(SESSIONS, proposal.dataset + proposal.session)
-        return version
+        return version, record, state
 
-    version = repository.store.write(change)
+    version, record, state = repository.store.write(change)
+    if record is not None and not record.details:  # details may be read back as other types
+        repository.remember(version, record, state)
     writer.clear()
     writer.release()
     return version

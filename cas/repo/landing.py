@@ -148,7 +148,7 @@ def _land(
 ) -> bytes:
     """Writes a version of these parents, each with what it shares with the version."""
     nodes = repository.nodes.over(repository.gate.over(writer.held))
-    with writer_inside(txn, writer.held) as inside:
+    with writer_inside(txn, writer.rest()) as inside:
         row_maps, column_maps = [], []
         for parent, shared in parents.items():
             before = repository.tree(repository.version(parent).tree)

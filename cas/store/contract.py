@@ -54,6 +54,27 @@ def single_runs(blobs: Sequence[Bytes | None]) -> Iterator[Run]:
         yield Run(number, number + 1, blob, [0 if blob is None else len(blob)])
 
 
+class Laid(NamedTuple):
+    """Blobs at rest one after the other in ``data``, of these lengths, under these hashes."""
+
+    hashes: list[bytes]
+    lengths: list[int]
+    data: Bytes
+
+    @classmethod
+    def one(cls, hash_: bytes, blob: Bytes) -> Laid:
+        """Returns a blob by itself."""
+        return cls([hash_], [len(blob)], blob)
+
+    def blobs(self) -> Iterator[tuple[bytes, Bytes]]:
+        """Yields each blob under its hash, without a copy."""
+        whole = memoryview(self.data)
+        end = 0
+        for hash_, length in zip(self.hashes, self.lengths, strict=True):
+            begin, end = end, end + length
+            yield hash_, whole[begin:end]
+
+
 class Lookup(Protocol):
     """Tables to look keys up in."""
 
@@ -91,6 +112,9 @@ class Transaction(View, Protocol):
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         """Keeps blobs at rest under their hashes; those already there are passed over."""
+
+    def put_laid(self, laid: Sequence[Laid]) -> None:
+        """Keeps blobs likewise that lie together already: they are not joined first."""
 
     def remove_blobs(self, hashes: Sequence[bytes]) -> None:
         """Removes blobs, as far as they are there. Their space is free for others after :meth:`Store.reclaim`."""

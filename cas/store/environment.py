@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import threading
 from collections import deque
@@ -17,6 +18,7 @@ from cas.errors import CorruptedError, StoreError, StoreFullError, UnsupportedEr
 from cas.store.contract import TABLES
 from cas.store.leases import MARKER, OPEN, FileLease
 from cas.store.medium import network_file_system
+from cas.store.places import SeenPlaces
 
 SEGMENTS: Final = "segments"
 INDEX: Final = "index"
@@ -81,12 +83,15 @@ class Environment:
         self.read_only = not writable or self.network is not None
         self.users = 0
         self.write_lock = threading.Lock()
+        self.places = SeenPlaces()
         self._idle = threading.Condition()
         self._active: dict[int, int] = {}
         self._pauses = 0
         self._closing = False
         self._closed = False
         self._holders = 0
+        self.marker = str(path / MARKER)
+        self._data = str(path / "data.mdb")
         self.lease = FileLease(path / MARKER, OPEN)
         self._env = self._open()
         self.databases: dict[str, Any] = {}
@@ -135,7 +140,7 @@ class Environment:
 
     def _missing_bytes(self) -> int:
         pages = int(self._env.info()["last_pgno"]) + 1
-        return pages * self._page_bytes - os.stat(self.path / "data.mdb").st_size
+        return pages * self._page_bytes - os.stat(self._data).st_size
 
     def _database(self, name: bytes) -> Any:
         try:
@@ -425,6 +430,13 @@ def abandon(shared: Environment, pid: int) -> None:
 def _release_abandoned() -> None:
     while _abandoned:
         release(_abandoned.popleft())
+
+
+def release_dropped() -> None:
+    """Releases what handles have that nobody uses any more, also those that the garbage collector has not met yet."""
+    gc.collect()
+    with _registry_lock:
+        _release_abandoned()
 
 
 _in_use_at_fork: list[Environment] = []

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,7 +17,7 @@ from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, split_hashes
 from cas.store.checked import Checked
-from cas.store.contract import Lease, Run, Store, View, Writable, single_runs
+from cas.store.contract import Laid, Lease, Run, Store, View, Writable, single_runs
 from cas.store.latest import Latest
 from cas.types import Layout
 
@@ -91,8 +90,7 @@ class Gate:
             if blob is None:
                 return None
             bound = MAX_NODE_BYTES if kind is Kind.NODE else MAX_RECORD_BYTES
-            with _naming(hash_):
-                payload = bytes(compression.decode(blob, bound, exact=False))
+            payload = _decode_record(blob, bound, hash_)
         if hash_blob(kind, payload) != hash_:
             raise _damaged(hash_)
         return payload
@@ -112,6 +110,22 @@ class Gate:
             self._cache.put(hash_, payload)
         return payload
 
+    def read_kept(self, hashes: Hashes, sizes: Ints) -> list[Bytes]:
+        """Returns the payloads of chunks that are asked for in parts, each kept as by :meth:`read_chunk`."""
+        keys = split_hashes(hashes)
+        found: list[Bytes] = []
+        lacking: list[int] = []
+        for number, (payload, size) in enumerate(zip(self._cache.get_many(keys), sizes.tolist(), strict=True)):
+            if payload is None or len(payload) != size:
+                lacking.append(number)
+            found.append(b"" if payload is None else payload)
+        for numbers in _batches(lacking, sizes):
+            flat = self.read_chunks(hashes[numbers], sizes[numbers])
+            for number, payload in zip(numbers, split_payloads(flat, sizes[numbers]), strict=True):
+                found[number] = own = payload.tobytes()  # a copy, for each is dropped by itself
+                self._cache.put(keys[number], own)
+        return found
+
     def read_chunks(self, hashes: Hashes, sizes: Ints) -> Flat:
         """Returns the payloads of chunks, of the declared sizes, one after the other in the order asked for.
 
@@ -124,16 +138,16 @@ class Gate:
             return self._read_one(hashes, int(sizes[0]))
         ends = np.cumsum(sizes)
         flat = np.empty(int(ends[-1]), np.uint8)
-        reading = _Reading(hashes, sizes, ends, flat, np.zeros(len(ends), np.bool_))
+        fresh = self._checked.lacks(hashes)
+        reading = _Reading(hashes, sizes.tolist(), ends.tolist(), flat, fresh)
         with self.store.read() as view:
             runs = list(self._runs(view, hashes))
             at_rest = sum(len(run.data) for run in runs if run.data is not None)
             share = len(flat) >= (_LARGE_BYTES if at_rest == len(flat) else _SHARED_BYTES)
             map_in_pool(reading.take, runs, batch=1 + len(runs) * _TASK_BYTES // len(flat) if share else len(runs))
-        reading.unpack_framed()
-        fresh = np.flatnonzero(self._checked.lacks(hashes))
-        if len(fresh):
-            reading.check(fresh)
+        reading.unpack_framed(ends - sizes)
+        reading.check_copied()
+        if fresh.any():
             self._checked.add(hashes[fresh])
         return flat
 
@@ -144,7 +158,7 @@ class Gate:
             (blob,) = self._find(view, [hash_])
             if blob is None:
                 raise _missing(hash_)
-            _unpack(blob, flat.data, hash_)
+            _decode_into(blob, flat, hash_)
         if self._checked.lacks_one(hash_):
             if hash_chunk(flat.data) != hash_:
                 raise _damaged(hash_)
@@ -158,60 +172,85 @@ class Gate:
         return view.runs(hashes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Reading:
-    """Chunks on their way into ``flat``, where each ends at ``ends``; ``copied`` are those that are as they were."""
+    """Chunks on their way into ``flat``, where each ends at ``ends``; ``fresh`` are those to be compared with their
+    hash."""
 
-    hashes: Hashes
-    sizes: Ints
-    ends: Ints
-    flat: Flat
-    copied: NDArray[np.bool_]
+    def __init__(self, hashes: Hashes, sizes: list[int], ends: list[int], flat: Flat, fresh: NDArray[np.bool_]) -> None:
+        self.hashes = hashes
+        self.sizes = sizes
+        self.ends = ends
+        self.flat = flat
+        self.view = flat.data
+        self.fresh = fresh
+        self.copied = np.ones(len(sizes), np.bool_)
+        """Chunks that are at rest as they are, or seem to be."""
 
     def take(self, run: Run) -> None:
         """Copies blobs that lie together, or unpacks them."""
-        if run.data is None:
-            raise _missing(self._key(run.start))
-        sizes = self.sizes[run.start : run.stop].tolist()
-        if run.lengths == sizes:
-            begin, end = self._begin(run.start), int(self.ends[run.stop - 1])
+        start, stop, data, lengths = run
+        if data is None:
+            raise _missing(self._key(start))
+        if lengths == self.sizes[start:stop]:
+            begin, end = self.ends[start] - self.sizes[start], self.ends[stop - 1]
             if end - begin < _GIL_BYTES:
-                self.flat.data[begin:end] = run.data
+                self.view[begin:end] = data
             else:
-                self.flat[begin:end] = np.frombuffer(run.data, np.uint8)
-            self.copied[run.start : run.stop] = True
+                self.flat[begin:end] = np.frombuffer(data, np.uint8)
             return
+        self.copied[start:stop] = False
         at = 0
-        for number, length in enumerate(run.lengths, run.start):
-            self._put(number, run.data[at : at + length])
+        for number, length in enumerate(lengths, start):
+            self._unpack(number, data[at : at + length])
             at += length
 
-    def unpack_framed(self) -> None:
+    def unpack_framed(self, begins: Ints) -> None:
         """Unpacks what was copied but is a frame, as long as what it unpacks to, which is rare."""
-        copied = np.flatnonzero(self.copied)
-        framed = compression.are_framed(self.flat, (self.ends - self.sizes)[copied])
-        for number in copied[framed].tolist():
-            self._put(number, self.payload(number).tobytes())
+        for number in np.flatnonzero(self.copied & compression.are_framed(self.flat, begins)).tolist():
+            self.copied[number] = False
+            self._unpack(number, self.payload(number).tobytes())
 
-    def check(self, numbers: Ints) -> None:
-        """Compares some chunks with their hashes."""
-        for number in numbers.tolist():
-            key = self._key(number)
-            if hash_chunk(self.payload(number)) != key:
-                raise _damaged(key)
+    def check_copied(self) -> None:
+        """Compares with their hashes what was copied, which takes one look at all of it after the other."""
+        numbers = np.flatnonzero(self.copied & self.fresh).tolist()
+        large = len(self.flat) >= _SHARED_BYTES and len(self.flat) >= _LARGE_CHUNK_BYTES * len(self.sizes)
+        map_in_pool(self._check, numbers, batch=4 if large else len(numbers) + 1)
 
-    def payload(self, number: int) -> memoryview:
+    def _check(self, number: int) -> None:
+        key = self._key(number)
+        if hash_chunk(self.payload(number).data) != key:
+            raise _damaged(key)
+
+    def payload(self, number: int) -> Flat:
         """A chunk."""
-        return self.flat.data[self._begin(number) : self.ends[number]]
+        end = self.ends[number]
+        return self.flat[end - self.sizes[number] : end]
 
-    def _put(self, number: int, blob: Bytes) -> None:
-        _unpack(blob, self.payload(number), self._key(number))
-
-    def _begin(self, number: int) -> int:
-        return int(self.ends[number] - self.sizes[number])
+    def _unpack(self, number: int, blob: Bytes) -> None:
+        _decode_into(blob, self.payload(number), self._key(number))
+        if self.fresh[number]:
+            self._check(number)
 
     def _key(self, number: int) -> bytes:
         return bytes(self.hashes[number])
+
+
+def split_payloads(flat: Flat, sizes: Ints) -> list[memoryview]:
+    """Returns the payloads, of the given sizes, that lie one after the other."""
+    ends = np.cumsum(sizes)
+    return [flat.data[begin:end] for begin, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True)]
+
+
+def _batches(numbers: list[int], sizes: Ints) -> Iterator[list[int]]:
+    """Some of the numbers at a time, of about as much as threads share."""
+    begin, size = 0, 0
+    for index, number in enumerate(numbers):
+        size += int(sizes[number])
+        if size >= _LARGE_BYTES:
+            yield numbers[begin : index + 1]
+            begin, size = index + 1, 0
+    if begin < len(numbers):
+        yield numbers[begin:]
 
 
 def _missing(hash_: bytes) -> CorruptedError:
@@ -225,17 +264,22 @@ def _damaged(hash_: bytes) -> CorruptedError:
     )
 
 
-@contextmanager
-def _naming(hash_: bytes) -> Iterator[None]:
+def _decode_record(blob: Bytes, bound: int, hash_: bytes) -> bytes:
     try:
-        yield
+        return bytes(compression.decode(blob, bound, exact=False))
     except CorruptedError as error:
-        raise CorruptedError(f"blob {hash_.hex()}: {error}", blob=hash_.hex()) from error
+        raise _undecodable(hash_, error) from error
 
 
-def _unpack(blob: Bytes, payload: memoryview, hash_: bytes) -> None:
-    with _naming(hash_):
+def _decode_into(blob: Bytes, payload: Flat, hash_: bytes) -> None:
+    try:
         compression.decode_into(blob, payload)
+    except CorruptedError as error:
+        raise _undecodable(hash_, error) from error
+
+
+def _undecodable(hash_: bytes, error: CorruptedError) -> CorruptedError:
+    return CorruptedError(f"blob {hash_.hex()}: {error}", blob=hash_.hex())
 
 
 class BlobWriter:
@@ -252,6 +296,7 @@ class BlobWriter:
         self._background = background
         self._lease: Lease | None = None
         self._held_bytes = 0
+        self._laid: list[Laid] = []
         self._putting: _Putting | None = None
         self.held: dict[bytes, Bytes] = {}
 
@@ -259,36 +304,49 @@ class BlobWriter:
         """Takes a node, tree or version and returns its hash."""
         hash_ = hash_blob(kind, payload)
         if hash_ not in self.held:
-            self._hold(hash_, compression.encode(payload))
+            self._hold([Laid.one(hash_, compression.encode(payload))])
         return hash_
 
-    def add_chunks(self, payloads: Sequence[Bytes], layout: Layout) -> Hashes:
-        """Takes chunks of a stream and returns their hashes, of shape (chunks, 32)."""
+    def add_chunks(self, payloads: Sequence[Bytes], layout: Layout, *, whole: memoryview | None = None) -> Hashes:
+        """Takes chunks of a stream and returns their hashes, of shape (chunks, 32).
+
+        ``whole`` is the memory in which the payloads lie one after the other, where they do: then they are written
+        from there without being joined.
+        """
         hashes: list[bytes] = []
-        for batch in _batches(payloads):
-            mean = sum(map(len, batch)) // len(batch)
+        done = 0
+        for batch in _payload_batches(payloads):
+            size = sum(map(len, batch))
+            mean = size // len(batch)
             keys = map_in_pool(hash_chunk, batch, _items_per_task(mean) if mean >= _LARGE_CHUNK_BYTES else len(batch))
             hashes += keys
-            fresh = {key: payload for key, payload in zip(keys, batch, strict=True) if key not in self.held}
-            self._add_missing(fresh, layout)
+            self._add_missing(keys, batch, layout, None if whole is None else whole[done : done + size])
+            done += size
         return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, HASH_BYTES)
 
-    def _add_missing(self, fresh: dict[bytes, Bytes], layout: Layout) -> None:
+    def _add_missing(
+        self, keys: list[bytes], payloads: Sequence[Bytes], layout: Layout, whole: memoryview | None
+    ) -> None:
         """Compresses and holds those chunks that the store does not have."""
+        fresh = {key: payload for key, payload in zip(keys, payloads, strict=True) if key not in self.held}
         if not fresh:
             return
         self._keep_lease()
         with self._store.read() as view:
             sizes = view.sizes(list(fresh))
-        missing = [key for key, size in zip(fresh, sizes, strict=True) if size is None]
+        missing = {key for key, size in zip(fresh, sizes, strict=True) if size is None}
+        compress = layout.compress and self._compress
+        if whole is not None and not compress and not compression.begin_like_frames(payloads):
+            self._hold(_lay_together(keys, payloads, whole, missing))
+            return
 
-        def encode(key: bytes) -> Bytes:
-            compress = layout.compress and self._compress
-            return compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
+        def encode(key: bytes) -> Laid:
+            blob = compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
+            return Laid.one(key, blob)
 
-        mean = sum(len(fresh[key]) for key in missing) // max(1, len(missing))
-        for key, blob in zip(missing, map_in_pool(encode, missing, _items_per_task(mean)), strict=True):
-            self._hold(key, blob)
+        lacking = [key for key in fresh if key in missing]
+        mean = sum(len(fresh[key]) for key in lacking) // max(1, len(lacking))
+        self._hold(map_in_pool(encode, lacking, _items_per_task(mean)))
 
     def _keep_lease(self) -> None:
         """Keeps what is put or passed over from being collected, as long as the writer is there."""
@@ -303,51 +361,61 @@ class BlobWriter:
             self._lease.release()
             self._lease = None
 
-    def _hold(self, hash_: bytes, blob: Bytes) -> None:
+    def take(self, laid: Iterable[Laid]) -> None:
+        """Takes what another writer gave as its :meth:`rest`."""
+        self._hold(list(laid))
+
+    def _hold(self, laid: list[Laid]) -> None:
+        if not laid:
+            return
         self._keep_lease()
-        self.held[hash_] = blob
-        self._held_bytes += len(blob)
-        if self._held_bytes >= BATCH_BYTES:
-            self._put_behind()
+        for some in laid:
+            self._laid.append(some)
+            self.held.update(some.blobs())
+            self._held_bytes += len(some.data)
+            if self._held_bytes >= BATCH_BYTES:
+                self._put_behind()
 
     def own(self) -> None:
         """Copies what is still a view of somebody else's memory, or puts it."""
         if self._putting is not None and self._putting.has_views:
             self._join()
-        for hash_, blob in self.held.items():
-            if isinstance(blob, memoryview):
-                self.held[hash_] = bytes(blob)
+        for number, some in enumerate(self._laid):
+            if isinstance(some.data, memoryview):
+                self._laid[number] = own = some._replace(data=bytes(some.data))
+                self.held.update(own.blobs())
         if self._held_bytes >= BATCH_BYTES // 2:
             self._put_behind()
 
-    def rest(self) -> dict[bytes, Bytes]:
+    def rest(self) -> list[Laid]:
         """Returns what is not put yet, for a transaction of the caller's own; then :meth:`clear` forgets it."""
         self._join()
-        return dict(self.held)
+        return list(self._laid)
 
     def flush(self) -> None:
         """Puts what is held back, durably."""
-        blobs = self.rest()
-        if blobs:
-            self._put(blobs)
+        laid = self.rest()
+        if laid:
+            self._put(laid)
             self.clear()
 
-    def _put(self, blobs: dict[bytes, Bytes]) -> None:
-        self._store.write(lambda txn: txn.put_blobs(list(blobs.items())))
+    def _put(self, laid: list[Laid]) -> None:
+        self._store.write(lambda txn: txn.put_laid(laid))
 
     def _put_behind(self) -> None:
         """Puts what is held back in a thread, after what was begun before; the next call, or the rest, waits for it."""
         if not self._background:
             self.flush()
             return
-        blobs = self.rest()
+        laid = self.rest()
         try:
-            done = workers().submit(self._put, blobs)
+            done = workers().submit(self._put, laid)
         except RuntimeError:
             # The interpreter is about to end, and threads take no more work.
             self.flush()
             return
-        self._putting = _Putting(done, blobs, os.getpid())
+        self._putting = _Putting(done, laid, os.getpid())
+        self._laid = []
         self._held_bytes = 0
 
     def _join(self) -> None:
@@ -355,17 +423,44 @@ class BlobWriter:
         putting, self._putting = self._putting, None
         if putting is None:
             return
-        self._held_bytes += sum(map(len, putting.blobs.values()))
+        size = sum(len(some.data) for some in putting.laid)
+        self._laid = putting.laid + self._laid
+        self._held_bytes += size
         if putting.pid == os.getpid():  # in a forked child nobody is putting it
             putting.done.result()
-            for hash_ in putting.blobs:
-                self._held_bytes -= len(self.held.pop(hash_))
+            del self._laid[: len(putting.laid)]
+            self._held_bytes -= size
+            for some in putting.laid:
+                for hash_ in some.hashes:
+                    self.held.pop(hash_, None)
 
     def clear(self) -> None:
         """Forgets what is held back: it has been put, or is not wanted."""
         self._putting = None
+        self._laid = []
         self.held.clear()
         self._held_bytes = 0
+
+
+def _lay_together(keys: list[bytes], payloads: Sequence[Bytes], whole: memoryview, missing: set[bytes]) -> list[Laid]:
+    """Runs of payloads that are missing, of those that lie one after the other; each once."""
+    if len(missing) == len(keys):
+        return [Laid(keys, list(map(len, payloads)), whole)]
+    laid: list[Laid] = []
+    begin = end = stop = 0
+    for key, payload in zip(keys, payloads, strict=True):
+        start, end = end, end + len(payload)
+        if key not in missing:
+            continue
+        missing.discard(key)
+        if not laid or stop != start:
+            begin = start
+            laid.append(Laid([], [], whole))
+        laid[-1].hashes.append(key)
+        laid[-1].lengths.append(len(payload))
+        laid[-1] = laid[-1]._replace(data=whole[begin:end])
+        stop = end
+    return laid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -373,16 +468,16 @@ class _Putting:
     """Blobs that a thread of a process is putting."""
 
     done: Future[None]
-    blobs: dict[bytes, Bytes]
+    laid: list[Laid]
     pid: int
 
     @property
     def has_views(self) -> bool:
         """Whether some are memory of somebody else, which must not change meanwhile."""
-        return any(isinstance(blob, memoryview) for blob in self.blobs.values())
+        return any(isinstance(some.data, memoryview) for some in self.laid)
 
 
-def _batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
+def _payload_batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
     """Splits payloads so that no batch is much larger than the writer may hold back."""
     begin, size = 0, 0
     for index, payload in enumerate(payloads):

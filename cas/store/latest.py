@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from cas.store.forks import renewed_in_children
@@ -32,6 +32,15 @@ class Latest(Generic[T]):
             if item is not None:
                 self._items.move_to_end(hash_)
             return item
+
+    def get_many(self, hashes: Sequence[bytes]) -> list[T | None]:
+        """Returns what is kept under each hash."""
+        with self._lock:
+            found = [self._items.get(hash_) for hash_ in hashes]
+            for hash_, item in zip(hashes, found, strict=True):
+                if item is not None:
+                    self._items.move_to_end(hash_)
+            return found
 
     def put(self, hash_: bytes, item: T) -> None:
         """Keeps something in place of what was not asked for longest; what is there already stays."""

@@ -20,13 +20,14 @@ import numpy as np
 from cas.errors import ConflictError, CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
 from cas.hashing import HASH_BYTES, Bytes, Hashes, split_hashes
 from cas.store import environment
-from cas.store.contract import STORE, Lease, Run, T, single_runs
+from cas.store.contract import STORE, Laid, Lease, Run, T, single_runs
 from cas.store.environment import INDEX, SEGMENTS, Environment
 from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
 from cas.store.medium import ALLOWED, network_file_system
+from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, Places
 from cas.store.prefetch import ReadAhead
-from cas.store.segments import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, SEGMENT_KEY, Report, lay_segments, reclaim
+from cas.store.segments import SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table, seal
 
 MARKER_TEXT: Final = b"cas store, format 1\n"
@@ -153,6 +154,8 @@ class LmdbStore:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        # Names made once: every write looks at both files.
+        self._data, self._marker = str(path / "data.mdb"), str(path / MARKER)
         self._read_only = read_only
         self._shared: Environment | None = None
         self._pid = 0
@@ -223,8 +226,8 @@ class LmdbStore:
     def _check_file(self) -> None:
         """Refuses a store that was deleted, or that another one has taken the place of, since the handle was opened."""
         try:
-            status = os.stat(self.path / "data.mdb")
-            os.stat(self.path / MARKER)
+            status = os.stat(self._data)
+            os.stat(self._marker)
         except FileNotFoundError as error:
             gone = os.path.basename(error.filename)
             raise StoreNotFoundError(
@@ -281,6 +284,8 @@ class LmdbStore:
     @contextmanager
     def _alone(self, shared: Environment) -> Iterator[None]:
         """Keeps everybody else from opening the store; refused where somebody has it open."""
+        if shared.users > 1:
+            environment.release_dropped()
         where = "another handle of this process" if shared.users > 1 else "another process"
         try:
             if shared.users > 1:
@@ -311,13 +316,13 @@ class _OpenView:
     def __init__(self, store: LmdbStore) -> None:
         self._store = store
 
-    def __enter__(self) -> LmdbView:
+    def __enter__(self) -> LmdbReadView:
         txn = None
         while txn is None:
             self._shared = self._store._environment()
             txn = self._shared.begin_reading()
         self._txn = txn
-        return LmdbView(self._shared, txn)
+        return LmdbReadView(self._shared, txn)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._shared.end_reading(self._txn, error)
@@ -350,28 +355,30 @@ class LmdbView:
             return
         at, sizes = places["at"].astype(np.int64), places["length"].astype(np.int64)
         together = (at[1:] == at[:-1] + sizes[:-1]) & (at[1:] >> OFFSET_BITS == at[:-1] >> OFFSET_BITS)
-        bounds = [0, *(np.flatnonzero(~together) + 1).tolist(), len(hashes)]
-        firsts, lengths = at[bounds[:-1]].tolist(), sizes.tolist()
+        starts = np.concatenate(([0], np.flatnonzero(~together) + 1))
+        lengths, wholes = sizes.tolist(), np.add.reduceat(sizes, starts).tolist()
+        bounds = [*starts.tolist(), len(hashes)]
         ahead = ReadAhead()
-        for start, stop, first in zip(bounds[:-1], bounds[1:], firsts, strict=True):
-            run = lengths[start:stop]
-            try:
-                data = self._slice(hashes[start].tobytes(), (first, sum(run)))
-            except CorruptedError:
-                self.blobs(
-                    split_hashes(hashes[start:stop])
-                )  # raises for the blob that is lost, which may be a later one
-                raise
-            assert data is not None
+        for number, (first, whole) in enumerate(zip(at[starts].tolist(), wholes, strict=True)):
+            start, stop = bounds[number], bounds[number + 1]
+            data = self._within_segment(first, whole)
+            if data is None:
+                # Raises for the blob that is lost, which may be a later one.
+                self.blobs(split_hashes(hashes[start:stop]))
+                raise self._lost(hashes[start].tobytes(), first)
             ahead.follow(data)
-            yield Run(start, stop, data, run)
+            yield Run(start, stop, data, lengths[start:stop])
 
-    def _places_of(self, hashes: Hashes) -> np.ndarray[Any, Any] | None:
+    def _places_of(self, hashes: Hashes) -> Places | None:
         """The rows of the index for hashes, in their order; None where one is missing or damaged."""
-        order = np.argsort(hashes.reshape(-1).view(f"S{HASH_BYTES}"))
-        with self._txn.cursor(self._shared.databases[INDEX]) as cursor:
-            found = b"".join([value for _, value in cursor.getmulti(split_hashes(hashes[order]))])
-        if len(found) != len(hashes) * PLACES.itemsize:
+        return self._look_up(hashes)
+
+    def _look_up(self, hashes: Hashes) -> Places | None:
+        get, index = self._txn.get, self._shared.databases[INDEX]
+        order = np.argsort(hashes.reshape(-1).view(f"S{HASH_BYTES}"))  # each page of the index is visited once
+        rows = [get(key, b"", index) for key in split_hashes(hashes[order])]
+        found = b"".join(rows)
+        if len(found) != len(hashes) * PLACES.itemsize or any(len(row) != PLACES.itemsize for row in rows):
             return None
         places = np.empty(len(hashes), PLACES)
         places[order] = np.frombuffer(found, PLACES)
@@ -396,14 +403,23 @@ class LmdbView:
     def _slice(self, hash_: bytes, place: tuple[int, int] | None) -> Bytes | None:
         if place is None:
             return None
-        number, offset = place[0] >> OFFSET_BITS, place[0] & OFFSET_MASK
-        if number != self._segment_number:
-            segment = self._txn.get(SEGMENT_KEY.pack(number), db=self._shared.databases[SEGMENTS])
-            self._segment_number, self._segment = number, b"" if segment is None else segment
-        blob = self._segment[offset : offset + place[1]]
-        if len(blob) != place[1]:
-            raise CorruptedError(f"blob {hash_.hex()} is missing from its segment {number}", blob=hash_.hex())
+        blob = self._within_segment(*place)
+        if blob is None:
+            raise self._lost(hash_, place[0])
         return blob
+
+    def _within_segment(self, at: int, length: int) -> Bytes | None:
+        """Bytes of a segment; None where it does not have them."""
+        number, offset = at >> OFFSET_BITS, at & OFFSET_MASK
+        if number != self._segment_number:
+            self._segment = self._txn.get(SEGMENT_KEY.pack(number), b"", self._shared.databases[SEGMENTS])
+            self._segment_number = number
+        blob = self._segment[offset : offset + length]
+        return blob if len(blob) == length else None
+
+    @staticmethod
+    def _lost(hash_: bytes, at: int) -> CorruptedError:
+        return CorruptedError(f"blob {hash_.hex()} is missing from its segment {at >> OFFSET_BITS}", blob=hash_.hex())
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._table(table).get(key)
@@ -431,6 +447,23 @@ class LmdbView:
         return Table(self._txn, self._shared.databases[name], name)
 
 
+class LmdbReadView(LmdbView):
+    """A view that only reads: where blobs lie does not change while it is open."""
+
+    def _places_of(self, hashes: Hashes) -> Places | None:
+        state, seen = self._txn.id(), self._shared.places
+        places, known = seen.find(hashes, state)
+        unknown = np.flatnonzero(~known)
+        if not len(unknown):
+            return places
+        others = self._look_up(hashes[unknown])
+        if others is None:
+            return None
+        seen.add(hashes[unknown], others, state)
+        places[unknown] = others
+        return places
+
+
 class LmdbTransaction(LmdbView):
     """A view that writes: blobs are laid into segments under a growing number."""
 
@@ -439,8 +472,12 @@ class LmdbTransaction(LmdbView):
         self._now: int | None = None
 
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
-        present = self._places([hash_ for hash_, _ in blobs]) if blobs else {}
-        lay_segments(self._shared, self._txn, (item for item in blobs if item[0] not in present))
+        self.put_laid([Laid.one(*item) for item in blobs])
+
+    def put_laid(self, laid: Sequence[Laid]) -> None:
+        if laid:
+            present = self._places([hash_ for some in laid for hash_ in some.hashes])
+            lay_segments(self._shared, self._txn, laid, present)
 
     def remove_blobs(self, hashes: Sequence[bytes]) -> None:
         index = self._shared.databases[INDEX]
@@ -455,12 +492,12 @@ class LmdbTransaction(LmdbView):
 
     def timestamp(self) -> int:
         if self._now is None:
-            self._now = max(_file_system_time(self._shared.path / MARKER), self.clock() + 1)
+            self._now = max(_file_system_time(self._shared.marker), self.clock() + 1)
             self.put(STORE, b"clock", _CLOCK.pack(self._now))
         return self._now
 
 
-def _file_system_time(marker: Path) -> int:
+def _file_system_time(marker: str) -> int:
     """Touches the marker and returns the time that its file system gave it, in microseconds."""
     try:
         os.utime(marker)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from cas.errors import ConflictError, CorruptedError
 from cas.hashing import Bytes, Hashes, split_hashes
-from cas.store.contract import TABLES, Lease, Run, T, single_runs
+from cas.store.contract import TABLES, Laid, Lease, Run, T, single_runs
 
 
 class MemoryStore:
@@ -131,6 +131,10 @@ class _MemoryTransaction(_MemoryView):
     def put_blobs(self, blobs: Sequence[tuple[bytes, Bytes]]) -> None:
         for hash_, blob in blobs:
             self._blobs.setdefault(bytes(hash_), bytes(blob))
+
+    def put_laid(self, laid: Sequence[Laid]) -> None:
+        for some in laid:
+            self.put_blobs(list(some.blobs()))
 
     def remove_blobs(self, hashes: Sequence[bytes]) -> None:
         for hash_ in hashes:

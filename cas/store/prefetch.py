@@ -2,12 +2,14 @@
 
 LMDB maps its file without read-ahead, which makes single rows cheap: a page that is not in memory is read alone. For
 much at once that is slow, a page at a time. Blobs that were put together lie together, mostly; so behind a large run
-that was found more is asked for.
+that was found more is asked for. Asking takes as long as copying a quarter of a mebibyte, so it is left where nothing
+has been read from the disk for a while: then all is in memory.
 """
 
 from __future__ import annotations
 
 import mmap
+import resource
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
@@ -32,6 +34,8 @@ class ReadAhead:
         """Asks for what lies behind some bytes of the map, unless that was done; returns at once."""
         if len(data) < _LEAST_BYTES:
             return
+        if not _is_cold():
+            return
         end = int(np.frombuffer(data, np.uint8).__array_interface__["data"][0]) + len(data)
         if self._asked_from <= end <= self._asked_upto - WINDOW_BYTES // 2:
             return
@@ -40,6 +44,22 @@ class ReadAhead:
             page = end - end % mmap.PAGESIZE
             advise(page, WINDOW_BYTES, mmap.MADV_WILLNEED)
         self._asked_from, self._asked_upto = end, end + WINDOW_BYTES
+
+
+_COLD_ASKS: Final = 512
+"""For so many large runs after the last page that was read from the disk, more such pages are expected."""
+_faults = -1
+_left = 0
+
+
+def _is_cold() -> bool:
+    """Whether this process has waited for pages from the disk lately."""
+    global _faults, _left
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+    if faults != _faults:
+        _faults, _left = faults, _COLD_ASKS
+    _left -= 1
+    return _left > 0
 
 
 @cache

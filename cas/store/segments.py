@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -12,15 +12,12 @@ import numpy as np
 
 from cas.codec.rows import Ints
 from cas.hashing import HASH_BYTES, Bytes
+from cas.store.contract import Laid
 from cas.store.environment import INDEX, SEGMENTS, Environment
+from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES
 
 SEGMENT_BYTES: Final = 262_128
-PLACE: Final = struct.Struct("<QI")
 SEGMENT_KEY: Final = struct.Struct(">Q")
-OFFSET_BITS: Final = 24
-OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
-PLACES: Final = np.dtype([("at", "<u8"), ("length", "<u4")])
-"""Many places, as numbers."""
 _ROW: Final = np.dtype([("hash", "V32"), *PLACES.descr])
 _BATCH_ROWS: Final = 1 << 16
 _BATCH_BYTES: Final = 32 << 20
@@ -30,26 +27,45 @@ _LIVE_SHARE: Final = 0.5
 Report = Callable[[int, int], None]
 
 
-def lay_segments(shared: Environment, txn: Any, blobs: Iterable[tuple[bytes, Bytes]]) -> None:
-    """Puts blobs into new segments, and their places into the index."""
+def lay_segments(shared: Environment, txn: Any, laid: Iterable[Laid], present: Collection[bytes] = ()) -> None:
+    """Puts blobs into new segments, and their places into the index; those that are ``present`` are passed over."""
     rows: dict[bytes, bytes] = {}
-    parts: list[Bytes] = []
+    parts: list[_Part] = []
     filled = 0
     number = last_segment(shared, txn) + 1
-    for hash_, blob in blobs:
-        if hash_ in rows:
-            continue
-        if parts and filled + len(blob) > SEGMENT_BYTES:
-            _put_segment(shared, txn, number, parts)
-            parts, filled, number = [], 0, number + 1
-        rows[hash_] = PLACE.pack(number << OFFSET_BITS | filled, len(blob))
-        parts.append(blob)
-        filled += len(blob)
+    for hashes, lengths, data in laid:
+        end = 0
+        for hash_, length in zip(hashes, lengths, strict=True):
+            begin, end = end, end + length
+            if hash_ in rows or hash_ in present:
+                continue
+            if parts and filled + length > SEGMENT_BYTES:
+                _put_segment(shared, txn, number, parts)
+                parts, filled, number = [], 0, number + 1
+            rows[hash_] = PLACE.pack(number << OFFSET_BITS | filled, length)
+            if parts and parts[-1].data is data and parts[-1].end == begin:
+                parts[-1].end = end
+            else:
+                parts.append(_Part(data, begin, end))
+            filled += length
     if parts:
         _put_segment(shared, txn, number, parts)
     with txn.cursor(shared.databases[INDEX]) as cursor:
         # Sorted keys visit each page of the index once.
         cursor.putmulti(sorted(rows.items()))
+
+
+@dataclass(slots=True)
+class _Part:
+    """Bytes ``begin`` to ``end`` of some memory."""
+
+    data: Bytes
+    begin: int
+    end: int
+
+    def view(self) -> Bytes:
+        whole = self.begin == 0 and self.end == len(self.data)
+        return self.data if whole else memoryview(self.data)[self.begin : self.end]
 
 
 def last_segment(shared: Environment, txn: Any) -> int:
@@ -58,8 +74,8 @@ def last_segment(shared: Environment, txn: Any) -> int:
         return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
 
 
-def _put_segment(shared: Environment, txn: Any, number: int, parts: list[Bytes]) -> None:
-    value = parts[0] if len(parts) == 1 else b"".join(parts)
+def _put_segment(shared: Environment, txn: Any, number: int, parts: list[_Part]) -> None:
+    value = parts[0].view() if len(parts) == 1 else b"".join([part.view() for part in parts])
     # LMDB keeps no empty value apart from a missing one when asked for its buffer.
     txn.put(SEGMENT_KEY.pack(number), value or b"\0", append=True, db=shared.databases[SEGMENTS])
 
@@ -145,14 +161,14 @@ def _rows_in(shared: Environment, numbers: Ints) -> np.ndarray[Any, np.dtype[np.
 def _move(shared: Environment, rows: np.ndarray[Any, np.dtype[np.void]], numbers: Sequence[int], txn: Any) -> int:
     """Writes blobs to new segments and removes those they were in; nobody else writes to these."""
     index, segments = shared.databases[INDEX], shared.databases[SEGMENTS]
-    moved: list[tuple[bytes, bytes]] = []
+    moved: list[Laid] = []
     for row in rows:
         hash_, at, length = row["hash"].tobytes(), int(row["at"]), int(row["length"])
         # Since the index was read, the blob may have been removed, and put again elsewhere.
         if txn.get(hash_, db=index) == PLACE.pack(at, length):
             segment = txn.get(SEGMENT_KEY.pack(at >> OFFSET_BITS), db=segments)
             offset = at & OFFSET_MASK
-            moved.append((hash_, b"" if segment is None else bytes(segment[offset : offset + length])))
+            moved.append(Laid.one(hash_, b"" if segment is None else bytes(segment[offset : offset + length])))
     lay_segments(shared, txn, moved)
     for number in numbers:
         txn.delete(SEGMENT_KEY.pack(number), db=segments)

@@ -25,7 +25,7 @@ def seal(table: str, key: bytes, value: bytes) -> bytes:
 
 
 def _mark(table: str, key: bytes, value: bytes) -> bytes:
-    return hash_name(table.encode(), key, value)[:SEAL_BYTES]
+    return hash_name(table.encode(), key, value, size=SEAL_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,16 @@ class Table:
         """Yields rows up to the first with another prefix, which must be sound as well, or it would hide others."""
         before = None
         count, entries = 0, self._entries()
-        for key, stored in found:
-            here = bytes(key)
+        for stored_key, stored in found:
             count += 1
-            value = self._unseal(here, stored)
-            if before is not None and not in_order(before, here):
-                raise self._out_of_order(here)
-            if not here.startswith(prefix):
+            key = bytes(stored_key)
+            value = self._unseal(key, stored)
+            if before is not None and not in_order(before, key):
+                raise self._out_of_order(key)
+            if not key.startswith(prefix):
                 return
-            yield here, value
-            before = here
+            yield key, value
+            before = key
         if not prefix and self._entries() == entries:  # nothing was put meanwhile
             self._check_count(count)
 

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, comes_in_pieces, find_cuts, stands_alone
-from cas.codec.rows import Flat, Ints, Rows, frame_group, unframe_group
+from cas.codec.rows import Ints, Rows, frame_group, unframe_group
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob, split_hashes
-from cas.store.gate import BlobWriter
+from cas.store.gate import BlobWriter, split_payloads
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
 from cas.tree.read import EMPTY_STREAM, Span, StreamRef, TreeReader
@@ -121,8 +121,7 @@ class StreamReader:
         return Rows.from_list([groups[owner].row(at) for owner, at in zip(owners, within, strict=True)])
 
     def _kept(self, entries: Entries) -> list[Bytes]:
-        read, keys = self.tree.nodes.gate.read_chunk, split_hashes(entries.hashes)
-        return [read(key, size) for key, size in zip(keys, entries.sizes.tolist(), strict=True)]
+        return self.tree.nodes.gate.read_kept(entries.hashes, entries.sizes)
 
     def row_keys(self, start: int, stop: int) -> Iterator[bytes]:
         """Yields for each of rows that are chunks by themselves a key: equal rows have equal keys.
@@ -183,12 +182,6 @@ class StreamReader:
 
 def _owned(rows: Rows) -> Rows:
     return Rows(rows.flat, rows.count, rows.row_bytes, rows.ends, own=True)
-
-
-def split_payloads(flat: Flat, sizes: Ints) -> list[memoryview]:
-    """Returns the payloads, of the given sizes, that lie one after the other."""
-    ends = np.cumsum(sizes)
-    return [flat.data[begin:end] for begin, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True)]
 
 
 def _decode_varying(payloads: list[memoryview], counts: Ints) -> Rows:
@@ -255,11 +248,13 @@ def build_stream(nodes: Nodes, rows: Rows, layout: Layout, writer: BlobWriter) -
 
 @dataclass(slots=True)
 class _Unwritten:
-    """Chunks that were cut: their payloads, the rows that each completes, and the bytes of all."""
+    """Chunks that were cut: their payloads, the rows that each completes, the bytes of all, and perhaps the memory in
+    which they lie one after the other."""
 
     payloads: list[Bytes] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     size_bytes: int = 0
+    whole: memoryview | None = None
 
 
 class ChunkCutter:
@@ -360,20 +355,23 @@ class ChunkCutter:
         """Takes the chunks between cuts to be written."""
         starts = np.concatenate((np.zeros(1, np.int64), cuts[:-1]))
         counts = cuts - starts
-        bounds = np.concatenate((np.zeros(1, np.int64), rows.row_ends()))
-        lengths = bounds[cuts] - bounds[starts]
-        if (lengths > PIECE_BYTES).any():
+        begins, ends = rows.offsets(starts), rows.offsets(cuts)
+        whole: memoryview | None = None
+        if (ends - begins > PIECE_BYTES).any():
             payloads, counts = _payloads_with_pieces(rows, starts, cuts)
         elif rows.row_bytes is not None or (counts == 1).all():
-            flat = rows.flat.data
-            payloads = [
-                flat[begin:end] for begin, end in zip(bounds[starts].tolist(), bounds[cuts].tolist(), strict=True)
-            ]
+            flat, whole = rows.flat.data, rows.flat.data[: ends[-1]]
+            payloads = [flat[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         else:
             payloads = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
-        self._unwritten.payloads += payloads
-        self._unwritten.counts += counts.tolist()
-        self._unwritten.size_bytes += int(lengths.sum())
+        if whole is not None and len(payloads) > 1:
+            # Chunks that lie together are written from where they lie.
+            self._write()
+            self._unwritten = _Unwritten(payloads, counts.tolist(), _UNWRITTEN_BYTES, whole)
+        else:
+            self._unwritten.payloads += payloads
+            self._unwritten.counts += counts.tolist()
+            self._unwritten.size_bytes += int((ends - begins).sum())
         if self._unwritten.size_bytes >= _UNWRITTEN_BYTES:
             self._write()
 
@@ -382,7 +380,7 @@ class ChunkCutter:
         chunks, self._unwritten = self._unwritten, _Unwritten()
         if chunks.payloads:
             sizes = np.fromiter(map(len, chunks.payloads), np.int64, len(chunks.payloads))
-            hashes = self._writer.add_chunks(chunks.payloads, self._layout)
+            hashes = self._writer.add_chunks(chunks.payloads, self._layout, whole=chunks.whole)
             self._parts.append(Entries(hashes, np.array(chunks.counts, np.int64), sizes))
 
     def _add(self, part: Part) -> None:

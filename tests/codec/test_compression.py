@@ -173,9 +173,9 @@ def test_weights_are_stored_in_less_than_seven_eighths(dtype: str) -> None:
 @given(payloads, st.sampled_from(ELEMENT_SIZES))
 def test_a_payload_is_put_where_it_is_wanted(payload: bytes, element_bytes: int) -> None:
     blob = compression.encode(payload, element_bytes=element_bytes)
-    place = bytearray(len(payload))
-    compression.decode_into(blob, memoryview(place))
-    assert place == payload
+    place = np.empty(len(payload), np.uint8)
+    compression.decode_into(blob, place)
+    assert place.tobytes() == payload
     for length in {0, len(payload) + 1} - {len(payload)}:
         with pytest.raises(CorruptedError):
-            compression.decode_into(blob, memoryview(bytearray(length)))
+            compression.decode_into(blob, np.empty(length, np.uint8))

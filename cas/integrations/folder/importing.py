@@ -385,12 +385,12 @@ class _Import:
 
     def _remember(self, version: bytes, marks: StreamRef) -> None:
         """Keeps the fingerprints that belong to a version, for the next import."""
-        blobs = list(self._draft.writer.rest().items())
+        laid = self._draft.writer.rest()
         value = cbor.encode({"version": version, "stream": marks.to_record()})
 
         def change(txn: Transaction) -> None:
             txn.timestamp()  # so that a collection under way notices
-            txn.put_blobs(blobs)
+            txn.put_laid(laid)
             txn.put(CACHE, self._cache_key(), value)
 
         self._dataset._repository.store.write(change)
