@@ -278,12 +278,13 @@ class ChunkCutter:
 
     def feed(self, rows: Rows) -> None:
         """Adds rows after those before."""
-        if self._carry and rows.count == 1 and rows.row_bytes is None and rows.nbytes >= SINGLE_ROW_BYTES:
-            self._cut(final=True)  # they end before a row that stands alone, which is not copied to stand behind them
+        alone = rows.count == 1 and rows.row_bytes is None and rows.nbytes >= SINGLE_ROW_BYTES
+        if alone and self._carry:
+            self._cut(final=True)  # what is before ends there, and the row is not copied to stand behind it
         self._carry.append(rows)
         self._uncut_bytes += rows.nbytes + 1
-        if self._uncut_bytes > _UNCUT_BYTES:
-            self._cut(final=False)
+        if alone or self._uncut_bytes > _UNCUT_BYTES:
+            self._cut(final=alone)
 
     def add_copies(self, rows: Rows, copies: int) -> None:
         """Adds, at a cut, ``copies`` of the chunk that is known to hold these rows."""
