@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cas import errors, types
     from cas.dataset.branches import Branch, Branches, BranchesView, BranchView
+    from cas.dataset.bridges import from_arrow, from_numpy, from_pandas, from_polars
     from cas.dataset.column import Column, ReadOnlyColumn
     from cas.dataset.dataset import Dataset
     from cas.dataset.diff import Diff
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from cas.dataset.tags import Tag, Tags, TagsView, TagView
     from cas.history.conflicts import Conflict
     from cas.history.missing import MISSING
+    from cas.integrations.experiment.reading import RecordedRun, runs
+    from cas.integrations.experiment.run import Run, experiment
+    from cas.integrations.lock.locking import open_locked
     from cas.integrations.tensors.loading import load_tensors, tensor_names
     from cas.integrations.tensors.saving import save_tensors
 
@@ -50,11 +54,13 @@ __all__ = [
     "ReadOnlyColumn",
     "ReadOnlyDataset",
     "ReadOnlyMetadata",
+    "RecordedRun",
     "ReflogEntry",
     "Row",
     "RowRange",
     "RowRangeView",
     "RowView",
+    "Run",
     "Tag",
     "TagView",
     "Tags",
@@ -66,12 +72,19 @@ __all__ = [
     "delete",
     "errors",
     "exists",
+    "experiment",
+    "from_arrow",
+    "from_numpy",
+    "from_pandas",
+    "from_polars",
     "init",
     "like",
     "load_tensors",
     "open",
     "open_async",
+    "open_locked",
     "open_read_only",
+    "runs",
     "save_tensors",
     "tensor_names",
     "types",
@@ -80,6 +93,7 @@ __all__ = [
 # Names are imported when they are first used (PEP 562), so that `import cas` itself costs next to nothing.
 _MODULES = {
     "dataset.branches": ("Branch", "BranchView", "Branches", "BranchesView"),
+    "dataset.bridges": ("from_arrow", "from_numpy", "from_pandas", "from_polars"),
     "dataset.column": ("Column", "ReadOnlyColumn"),
     "dataset.dataset": ("Dataset",),
     "dataset.diff": ("Diff",),
@@ -93,6 +107,9 @@ _MODULES = {
     "dataset.tags": ("Tag", "TagView", "Tags", "TagsView"),
     "history.conflicts": ("Conflict",),
     "history.missing": ("MISSING",),
+    "integrations.experiment.reading": ("RecordedRun", "runs"),
+    "integrations.experiment.run": ("Run", "experiment"),
+    "integrations.lock.locking": ("open_locked",),
     "integrations.tensors.loading": ("load_tensors", "tensor_names"),
     "integrations.tensors.saving": ("save_tensors",),
 }

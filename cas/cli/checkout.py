@@ -8,8 +8,11 @@ import click
 
 import cas
 from cas.cli.main import EXIT_INCOMPLETE
-from cas.cli.output import json_option, print_json, printable, progress
-from cas.dataset.summary import format_bytes
+from cas.cli.opened import SHORT_DIGITS
+from cas.cli.output import json_option, print_json, progress
+from cas.cli.written import is_incomplete, pinned_facts, result_facts, tell_pinned, tell_skipped, told_result
+from cas.integrations.checkout import Options, RunCheckout, checkout_run
+from cas.integrations.experiment.reading import is_experiment
 from cas.integrations.folder.checkout import checkout
 
 
@@ -22,24 +25,29 @@ from cas.integrations.folder.checkout import checkout
 @json_option
 @click.pass_context
 def command(ctx: click.Context, url: str, folder: Path, force: bool, jobs: int, quiet: bool, as_json: bool) -> None:
-    """Write the images of a version to DIR, bit for bit, under their paths.
+    """Write a version to DIR, bit for bit: its images under their paths, or what a run of an experiment has.
 
     A checkout over an earlier one writes only what differs and removes what is no more in the version. Files that no
     checkout wrote, or that were changed since, are never replaced without --force; nothing is written then.
+
+    Of a run, DIR gets outputs/, inputs/NAME for each dataset that it used, params.json, metrics.jsonl, run.json with
+    all that was noted, and a cas.lock that pins the inputs. An input that is no folder of images becomes a dataset of
+    its own there. Inputs that are not found where they were are listed.
     """
     with cas.open_read_only(url) as dataset, progress("Writing", quiet=quiet) as report:
-        result = checkout(dataset, folder, force=force, jobs=jobs, report=report)
         version = dataset.version.id
+        options = Options(force, jobs, report)
+        if is_experiment(dataset):
+            done = checkout_run(dataset, folder, options)
+        else:
+            done = RunCheckout(checkout(dataset, folder, force=force, jobs=jobs, report=report))
     if as_json:
-        skipped = [{"path": item.path, "reason": item.reason} for item in result.skipped]
-        facts = {name: getattr(result, name) for name in ("written", "unchanged", "removed", "written_bytes")}
-        print_json({"version": version, **facts, "skipped": skipped})
+        inputs = {"inputs": [pinned_facts(pinned) for pinned in done.inputs]} if done.inputs else {}
+        print_json({"version": version, **result_facts(done.files), **inputs})
     else:
-        for item in result.skipped:
-            click.echo(f"left out {printable(item.path)}: {printable(item.reason)}", err=True)
-        click.echo(
-            f"{folder} is at {version[:12]}: {result.written:,} written ({format_bytes(result.written_bytes)}), "
-            f"{result.unchanged:,} unchanged, {result.removed:,} removed, {len(result.skipped):,} left out"
-        )
-    if result.skipped:
+        tell_skipped(done.files)
+        click.echo(f"{folder} is at {version[:SHORT_DIGITS]}: {told_result(done.files)}")
+        for pinned in done.inputs:
+            tell_pinned(pinned, folder)
+    if done.files.skipped or any(map(is_incomplete, done.inputs)):
         ctx.exit(EXIT_INCOMPLETE)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import click
 
+from cas.cli.main import EXIT_DAMAGED
 from cas.cli.opened import SHORT_DIGITS, open_store
-from cas.cli.output import count_progress, json_option, print_json, printable
+from cas.cli.output import count_progress, format_ranges, json_option, print_json, printable
 from cas.dataset.summary import format_bytes
 from cas.errors import CorruptedError
 from cas.repo.damage import Checked, Finding, Place
 from cas.repo.fsck import Fsck, database_finding
-
-_EXIT_DAMAGED = 5
-_MOST_RANGES = 8
 
 
 @click.command("fsck", epilog="Example: cas fsck lake --json")
@@ -47,7 +45,7 @@ def command(url: str, quick: bool, restart: bool, source: str | None, quiet: boo
     else:
         _print(found, quick)
     if found.errors:
-        raise click.exceptions.Exit(_EXIT_DAMAGED)
+        raise click.exceptions.Exit(EXIT_DAMAGED)
 
 
 def _checked(url: str, quick: bool, restart: bool, source: str | None, quiet: bool) -> Checked:
@@ -84,7 +82,5 @@ def _told_place(place: Place) -> str:
         parts.append(f"and {place.count - 1:,} more")
     parts.append(place.part if place.column is None else f"{place.part} {place.column!r}")
     if place.rows:
-        runs = [f"{start:,}-{stop - 1:,}" if stop - start > 1 else f"{start:,}" for start, stop in place.rows]
-        more = ["..."] if len(runs) > _MOST_RANGES else []
-        parts.append("rows " + " ".join(runs[:_MOST_RANGES] + more))
+        parts.append(f"rows {format_ranges(place.rows)}")
     return " ".join(parts)

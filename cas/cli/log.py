@@ -11,8 +11,10 @@ import click
 from cas.cli.graph import draw
 from cas.cli.opened import SHORT_DIGITS, OpenedDataset, Refs, format_refs, open_dataset, version_facts
 from cas.cli.output import format_time, json_option, print_json, printable
+from cas.cli.run_table import print_runs, print_runs_json, select_runs
 from cas.dataset.history import History, Version, walk_versions
 from cas.history.refs import MAIN
+from cas.integrations.experiment.reading import runs_among
 
 _SIGNS: Final = {"added": "+", "changed": "~", "removed": "-"}
 
@@ -23,17 +25,42 @@ _SIGNS: Final = {"added": "+", "changed": "~", "removed": "-"}
 @click.option("--reverse", is_flag=True, help="Show the oldest first.")
 @click.option("--graph", is_flag=True, help="Go through all parents, and draw which version comes from which.")
 @click.option("--all", "all_refs", is_flag=True, help="Go through all parents, from all branches and tags.")
+@click.option("--experiments", is_flag=True, help="Compare the runs of an experiment in a table.")
+@click.option("--sort", metavar="METRIC", help="Order runs by a metric, the least first; --reverse the greatest.")
 @json_option
-def command(url: str, limit: int | None, reverse: bool, graph: bool, all_refs: bool, as_json: bool) -> None:
+def command(
+    url: str,
+    limit: int | None,
+    reverse: bool,
+    graph: bool,
+    all_refs: bool,
+    experiments: bool,
+    sort: str | None,
+    as_json: bool,
+) -> None:
     """List the versions that lead to a revision, newest first, along first parents.
 
     Each line has the id, the time by the storage's clock, the author, the branches and tags that name the version, the
     counts of an import (added, changed, removed), and the first line of the message.
+
+    With --experiments it is a table of the runs among them, also of branches that were merged: when each began (UTC),
+    how it ended, how long it took, parameters, seeds and inputs in which the runs differ, metrics, and the commit of
+    the code, with a star where files differed from it; "cas log lake/trials --experiments --sort loss -n 10" lists the
+    ten of the least loss. No content is read.
     """
+    if experiments and graph:
+        raise click.UsageError("--experiments prints a table; it does not go with --graph")
+    if sort is not None and not experiments:
+        raise click.UsageError("--sort goes with --experiments")
     if graph and reverse:
         raise click.UsageError("--graph draws the newest version first; it does not go with --reverse")
     with open_dataset(url) as opened:
         refs = opened.refs()
+        if experiments:
+            runs = runs_among(_walk(opened, refs if all_refs else {}))
+            selected = select_runs(runs, limit, sort, reverse=reverse)
+            print_runs_json(selected, refs) if as_json else print_runs(selected, sort)
+            return
         if graph or all_refs:
             versions = _select_from_all(_walk(opened, refs if all_refs else {}), limit, reverse)
         else:

@@ -43,7 +43,8 @@ COMMANDS: Final = {
     "du": "Count what deleting branches and tags would free.",
     "duplicates": "List groups of identical rows.",
     "leaks": "List rows that stand in another dataset or split too.",
-    "checkout": "Write the images of a version to a folder, bit for bit.",
+    "checkout": "Write the images of a version, or all of a run, to a folder, bit for bit.",
+    "lock": "Pin versions of datasets in a file, verify them, and write them out.",
     "gc": "Remove what no branch, tag or recent move leads to.",
     "fsck": "Check every stored byte, and repair from another store.",
     "cat-file": "Print a stored blob by its hash.",
@@ -53,22 +54,29 @@ EXIT_OK: Final = 0
 EXIT_INCOMPLETE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_CONFLICT: Final = 4
+EXIT_DAMAGED: Final = 5
 _EXIT_CODES: Final[tuple[tuple[type[CasError], int], ...]] = (
     (NotFoundError, 3),
     (ExistsError, EXIT_CONFLICT),
     (ConflictError, EXIT_CONFLICT),
-    (CorruptedError, 5),
+    (CorruptedError, EXIT_DAMAGED),
     (StoreError, 6),
     (ReadOnlyError, 6),
     (UnsupportedError, 7),
     (InvalidInputError, EXIT_USAGE),
 )
+_EXIT_FAILED: Final = 1
 _EXIT_INTERRUPTED: Final = 130
 _EPILOG: Final = """\b
 Exit codes: 0 done; 1 done, but something was left out, or leaks were found (it is listed), or
 differences with diff --exit-code; 2 wrong usage or input; 3 not found; 4 exists already, or a
 conflict; 5 damaged data; 6 storage failed; 7 unsupported.
 """
+
+
+def exit_code(error: CasError) -> int:
+    """Returns the exit code for an error."""
+    return next((number for kind, number in _EXIT_CODES if isinstance(error, kind)), _EXIT_FAILED)
 
 
 class LazyGroup(click.Group):
@@ -141,7 +149,7 @@ def run() -> None:
         code = EXIT_OK
     except CasError as error:
         click.echo(f"cas: {error}", err=True)
-        code = next((number for kind, number in _EXIT_CODES if isinstance(error, kind)), 1)
+        code = exit_code(error)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         click.echo(f"cas: {name}{error.strerror or error}", err=True)

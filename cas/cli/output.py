@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,9 +23,12 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
+from cas.codec.json_terms import to_json as to_json
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
 _ANY_WIDTH: Final = 10_000
+_MOST_RANGES: Final = 8
 
 Report = Callable[[int, int, int, int], None]
 """Is told of progress: items done, items in all, bytes done, bytes in all (0 while unknown)."""
@@ -41,44 +42,6 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def to_json(value: Any) -> Any:
-    """Returns a stored value in terms of JSON.
-
-    Bytes become hexadecimal digits, times ISO 8601, complex numbers pairs; numbers that JSON lacks become text.
-
-    >>> to_json({"hash": b"\\x3f", "values": np.array([1.5, np.inf])})
-    {'hash': '3f', 'values': [1.5, 'inf']}
-    """
-    match value:
-        case np.datetime64():
-            return _format_datetime64(value)
-        case np.ndarray() if value.dtype.kind == "M":
-            return [to_json(item) for item in value]
-        case np.ndarray() | np.generic():
-            return to_json(value.tolist())
-        case Mapping():
-            return {str(key): to_json(item) for key, item in value.items()}
-        case list() | tuple():
-            return [to_json(item) for item in value]
-        case bytes():
-            return value.hex()
-        case dt.datetime():
-            return value.isoformat()
-        case complex():
-            return [to_json(value.real), to_json(value.imag)]
-        case float() if not math.isfinite(value):
-            return str(value)
-    return value
-
-
-def _format_datetime64(time: np.datetime64) -> str:
-    """A time in UTC as ISO 8601, as an aware datetime gives it; with nanoseconds where it has them."""
-    if np.datetime_data(time.dtype)[0] == "ns":
-        return f"{np.datetime_as_string(time)}+00:00"
-    moment: dt.datetime = time.astype("M8[us]").item()
-    return moment.replace(tzinfo=dt.UTC).isoformat()
-
-
 def format_time(time: dt.datetime, timespec: str = "seconds") -> str:
     """Returns a UTC time in ISO 8601, to the second or, for ``timespec`` "microseconds", in full.
 
@@ -86,6 +49,17 @@ def format_time(time: dt.datetime, timespec: str = "seconds") -> str:
     '2026-11-01T12:00:00Z'
     """
     return time.astimezone(dt.UTC).isoformat(timespec=timespec).removesuffix("+00:00") + "Z"
+
+
+def format_ranges(ranges: Iterable[tuple[int, int]]) -> str:
+    """Returns rows, half open, as text; of many ranges the first eight.
+
+    >>> format_ranges([(3, 4), (10, 2000)])
+    '3 10-1,999'
+    """
+    runs = [f"{start:,}-{stop - 1:,}" if stop - start > 1 else f"{start:,}" for start, stop in ranges]
+    more = ["..."] if len(runs) > _MOST_RANGES else []
+    return " ".join(runs[:_MOST_RANGES] + more)
 
 
 def printable(text: str) -> str:

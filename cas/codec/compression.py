@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -36,11 +35,6 @@ def is_framed(blob: Bytes) -> bool:
     """Whether the first bytes are those of a zstd frame or of a skippable frame."""
     head = bytes(blob[:4])
     return head == ZSTD_MAGIC or (head[1:] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F)
-
-
-def begin_like_frames(payloads: Iterable[Bytes]) -> bool:
-    """Whether any of the payloads begins like a frame, so that it cannot be at rest as it is."""
-    return any(is_framed(payload) for payload in payloads)
 
 
 def are_framed(flat: Flat, begins: Ints) -> NDArray[np.bool_]:
@@ -95,7 +89,9 @@ def decode(blob: Bytes, size: int, *, exact: bool = True) -> Bytes:
 def decode_into(blob: Bytes, payload: Flat) -> None:
     """Writes the payload of a blob at rest to memory of its declared length; raises as :func:`decode` does."""
     if not is_framed(blob):
-        payload.data[:] = decode(blob, len(payload))
+        if len(blob) != len(payload):
+            raise CorruptedError(f"a blob holds {len(blob)} bytes where {len(payload)} are declared")
+        payload.data[:] = blob
     elif bytes(blob[:4]) == ZSTD_MAGIC:
         _decompress_into(blob, payload)
     else:

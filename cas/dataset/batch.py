@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from cas.codec.rows import Ints
 from cas.codec.values import Streams, decode_values, encode_values, is_one_value
+from cas.dataset.bridges import encode_foreign, encode_foreign_column
 from cas.dataset.draft import Encoded
-from cas.dataset.indexing import select
+from cas.dataset.indexing import choose_columns, select
 from cas.dataset.readable import Readable
 from cas.dataset.rows import RowRangeView
 from cas.dataset.state import ColumnState, State
@@ -43,6 +44,8 @@ def freeze(rows: Any) -> Any:
         state = rows.dataset._frozen()
         numbers = select(rows.numbers, state.rows)
         assert not isinstance(numbers, int)
+        if rows.columns is not None:
+            state.columns = {name: state.columns[name] for name in choose_columns(state.columns, rows.columns)}
         return FrozenRows(state, numbers)
     return rows
 
@@ -51,7 +54,7 @@ def encode_batches(columns: Mapping[str, ColumnState], rows: Batch) -> Iterator[
     """Yields the rows of every column's streams and their count, batch by batch.
 
     ``rows`` is a dict of columns with as many values each; a list of dicts, one a row; a dataset or some rows of one;
-    or an iterator of any of these. Columns left out must be nullable. Raises
+    a table of Arrow or pandas; or an iterator of any of these. Columns left out must be nullable. Raises
     :class:`~cas.errors.InvalidInputError`, naming column and row.
     """
     if not columns:
@@ -63,13 +66,16 @@ def encode_batches(columns: Mapping[str, ColumnState], rows: Batch) -> Iterator[
         yield _encode_columns(columns, rows)
     elif isinstance(rows, (list, tuple)):
         yield _encode_columns(columns, _as_columns(columns, rows), len(rows))
+    elif (tables := encode_foreign({name: column.type for name, column in columns.items()}, rows)) is not None:
+        for encoded, count in tables:
+            yield _with_missing(columns, encoded, count), count
     elif isinstance(rows, Iterator):
         for batch in rows:
             yield from encode_batches(columns, batch)
     else:
         raise InvalidTypeError(
             f"{type(rows).__name__} cannot be appended; expected a dict of columns, a list of dicts (one a row), a "
-            f"dataset, or a generator of such batches"
+            f"dataset, a table of Arrow, pandas or polars, or a generator of such batches"
         )
 
 
@@ -79,7 +85,7 @@ def encode_batch(columns: Mapping[str, ColumnState], rows: Batch) -> tuple[Encod
         raise InvalidTypeError("one batch was expected, not a generator of batches")
     found = list(encode_batches(columns, rows))
     if len(found) > 1:
-        raise InvalidInputError("so many rows of a dataset cannot be put in at once; append or insert them")
+        raise InvalidInputError("so many rows cannot be put in at once; append or insert them")
     return found[0] if found else _encode_columns(columns, {name: [] for name in columns})
 
 
@@ -102,6 +108,14 @@ def _encode(type_: Type, values: object, column: str) -> Streams:
             f"dicts, [{{{column!r}: ...}}], also by a generator",
             column=column,
         )
+    return encode_given(type_, values, column)
+
+
+def encode_given(type_: Type, values: object, column: str) -> Streams:
+    """Returns the rows of each stream for the values of a column: a list, an array, or a column of another library."""
+    foreign = encode_foreign_column(type_, values, column)
+    if foreign is not None:
+        return foreign
     if isinstance(values, Iterable) and not hasattr(values, "__len__"):
         values = list(values)
     return encode_values(type_, values, column)

@@ -10,6 +10,7 @@ import numpy as np
 
 from cas.codec.rows import Ints
 from cas.codec.values import decode_values, single_values
+from cas.dataset.bridges import ColumnBridges
 from cas.dataset.indexing import check_row, select
 from cas.dataset.state import ColumnState
 from cas.errors import CorruptedError, InvalidTypeError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cas.dataset.readable import Readable
 
 
-class ReadOnlyColumn:
+class ReadOnlyColumn(ColumnBridges):
     """A column of a dataset, for reading.
 
     ``column[i]`` gives a value, ``column[a:b]``, ``column[[i, j]]`` and ``column[mask]`` an array of shape (rows,
@@ -62,9 +63,10 @@ class ReadOnlyColumn:
 
     def __getitem__(self, index: Any) -> Any:
         with self._dataset._lock:
-            selected = select(index, len(self))
+            table = self._dataset._state
+            selected = select(index, table.rows)
             numbers = range(selected, selected + 1) if isinstance(selected, int) else selected
-            state = self._dataset._column_state(self._name)
+            state = table.columns.get(self._name) or self._dataset._column_state(self._name)
             try:
                 streams = state.read_numbers(numbers)
             except CorruptedError as error:

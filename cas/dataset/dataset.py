@@ -78,7 +78,8 @@ class Dataset(Staging):
     @property
     def _draft(self) -> Draft:
         with self._lock:
-            self._check_open()
+            if self._closed:
+                self._check_open()
             return self._holder.draft
 
     def _plan_flush(self, at: float) -> None:

@@ -1,14 +1,15 @@
-"""What may stand between brackets: ints, slices, lists, NumPy integers and boolean masks."""
+"""What may stand between brackets: ints, slices, lists, NumPy integers and boolean masks; lists of column names."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 
 from cas.codec.rows import Ints
-from cas.errors import InvalidInputError, InvalidTypeError, RowNotFoundError
+from cas.errors import ColumnNotFoundError, InvalidInputError, InvalidTypeError, RowNotFoundError, shown
 
 Selection = int | range | Ints
 
@@ -78,3 +79,25 @@ def _select_many(index: np.ndarray[Any, Any], rows: int) -> Ints:
         raise RowNotFoundError(f"row {row} is out of range: there are {rows} rows", name=row)
     numbers = index.astype(np.int64)
     return np.where(numbers < 0, numbers + rows, numbers)
+
+
+def is_columns(index: object) -> bool:
+    """Tells whether what stands between brackets chooses columns: a list of names."""
+    return isinstance(index, list) and bool(index) and all(isinstance(name, str) for name in index)
+
+
+def choose_columns(known: Collection[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Returns names of columns, each of which must be known and given once."""
+    names = tuple(names)
+    for name in names:
+        if name not in known:
+            raise no_column(known, name)
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"the columns {shown(list(names))} hold a name twice; give each once")
+    return names
+
+
+def no_column(known: Iterable[str], name: object) -> ColumnNotFoundError:
+    """Returns the error for a name that is none of the columns."""
+    listed = ", ".join(map(repr, known)) or "none"
+    return ColumnNotFoundError(f"there is no column {shown(name)}; the columns are: {listed}", name=name)

@@ -54,7 +54,7 @@ def create(url: Url, schema: Mapping[str, Any] | None = None, *, compress: bool 
         repository.compress = compress
         id_ = create_dataset(repository, name, default_author())
         dataset = Dataset(repository, id_, name, MAIN)
-        with _removed_on_failure(dataset):
+        with removed_on_failure(dataset):
             for column, type_ in types.items():
                 dataset.add_column(column, type_)
             if types:
@@ -63,7 +63,7 @@ def create(url: Url, schema: Mapping[str, Any] | None = None, *, compress: bool 
 
 
 @contextmanager
-def _removed_on_failure(dataset: Dataset) -> Iterator[None]:
+def removed_on_failure(dataset: Dataset) -> Iterator[None]:
     """Takes a new dataset away again if the block fails, as on a full disk: it would be there without its columns."""
     try:
         yield
@@ -89,11 +89,22 @@ def open(url: Url, branch: str = MAIN, *, compress: bool = True) -> Dataset:  # 
         raise InvalidTypeError(f"branch {branch!r} is not text; expected the name of a branch")
     _check_compress(compress)
     repository, location = open_repository(url, compress=compress)
-    dataset = repository.dataset_id(location.name)
-    if location.revision is not None:
-        _check_agrees(url, branch if branch != MAIN else location.revision, location.revision)
-        branch = location.revision
-    return Dataset(repository, dataset, location.name, branch)
+    with _closed_on_failure(repository):
+        dataset = repository.dataset_id(location.name)
+        if location.revision is not None:
+            _check_agrees(url, branch if branch != MAIN else location.revision, location.revision)
+            branch = location.revision
+        return Dataset(repository, dataset, location.name, branch)
+
+
+@contextmanager
+def _closed_on_failure(repository: Repository) -> Iterator[None]:
+    """Gives a store back if the block fails: no dataset holds it then."""
+    try:
+        yield
+    except BaseException:
+        repository.store.close()
+        raise
 
 
 def _check_compress(compress: object) -> None:
@@ -112,12 +123,13 @@ def open_read_only(url: Url, version: str | Version | None = None) -> ReadOnlyDa
     The revision may also stand in the url: ``lake/cats@v1.0``. Needs no write access.
     """
     repository, location = open_repository(url, read_only=True)
-    dataset = repository.dataset_id(location.name)
-    if location.revision is not None:
-        _check_agrees(url, location.revision if version is None else version, location.revision)
-        version = location.revision
-    hash_ = find_version(repository, dataset, MAIN if version is None else version)
-    return ReadOnlyDataset(repository, dataset, location.name, hash_)
+    with _closed_on_failure(repository):
+        dataset = repository.dataset_id(location.name)
+        if location.revision is not None:
+            _check_agrees(url, location.revision if version is None else version, location.revision)
+            version = location.revision
+        hash_ = find_version(repository, dataset, MAIN if version is None else version)
+        return ReadOnlyDataset(repository, dataset, location.name, hash_)
 
 
 def _check_agrees(url: Url, given: object, revision: str) -> None:

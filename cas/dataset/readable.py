@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from cas.dataset.bridges import Bridges
 from cas.dataset.column import ReadOnlyColumn
 from cas.dataset.history import Version, find_version
-from cas.dataset.indexing import select
+from cas.dataset.indexing import choose_columns, is_columns, no_column, select
 from cas.dataset.reflog import ReflogEntry, read_reflog
 from cas.dataset.refs import RefView
 from cas.dataset.rows import RowRangeView, RowView
 from cas.dataset.state import ColumnState, State
 from cas.dataset.summary import Summary, summarise
-from cas.errors import ClosedError, ColumnNotFoundError, InvalidInputError, ReadOnlyAttributeError
+from cas.errors import ClosedError, InvalidInputError, ReadOnlyAttributeError
 from cas.repo.repository import Repository
 from cas.store.forks import renewed_in_children
 from cas.types import Type
@@ -156,6 +156,8 @@ class Readable(Bridges):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
             return self._column(index)
+        if is_columns(index):
+            return self._rows_class(self, range(len(self)), choose_columns(self.schema, index))
         selected = select(index, len(self))
         return self._row_class(self, selected) if isinstance(selected, int) else self._rows_class(self, selected)
 
@@ -201,8 +203,7 @@ class Readable(Bridges):
     def _column_state(self, name: str) -> ColumnState:
         column = self._state.columns.get(name) if isinstance(name, str) else None
         if column is None:
-            names = ", ".join(map(repr, self._state.columns)) or "none"
-            raise ColumnNotFoundError(f"there is no column {name!r}; the columns are: {names}", name=name)
+            raise no_column(self._state.columns, name)
         return column
 
     def _frozen(self) -> State:

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from cas.codec.rows import Ints
-from cas.dataset.indexing import select
+from cas.dataset.bridges import TableBridges
+from cas.dataset.indexing import choose_columns, is_columns, select
 
 if TYPE_CHECKING:
     from cas.dataset.dataset import Dataset
     from cas.dataset.readable import Readable
 
 
+Columns = tuple[str, ...] | None
+"""The columns that were chosen, or None for all that the dataset has."""
+
+
+def _names(dataset: Readable, columns: Columns) -> Collection[str]:
+    return dataset.schema.keys() if columns is None else columns
+
+
+def _column(dataset: Readable, columns: Columns, name: str) -> Any:
+    if columns is not None:
+        choose_columns(columns, [name])
+    return dataset._column(name)
+
+
 class RowView(Mapping[str, Any]):
     """One row: ``row["column"]`` reads the value; ``dict(row)`` reads all. Equal as the same row of the same handle."""
 
-    __slots__ = ("_dataset", "_number")
+    __slots__ = ("_columns", "_dataset", "_number")
 
-    def __init__(self, dataset: Readable, number: int) -> None:
+    def __init__(self, dataset: Readable, number: int, columns: Columns = None) -> None:
         self._dataset = dataset
         self._number = number
+        self._columns = columns
 
     def __getitem__(self, column: str) -> Any:
-        return self._dataset._column(column)[self._number]
+        return _column(self._dataset, self._columns, column)[self._number]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._dataset.schema)
+        return iter(_names(self._dataset, self._columns))
 
     def __len__(self) -> int:
-        return len(self._dataset.schema)
+        return len(_names(self._dataset, self._columns))
 
     @property
     def number(self) -> int:
@@ -60,18 +76,22 @@ class Row(RowView):
     _dataset: Dataset
 
     def __setitem__(self, column: str, value: Any) -> None:
-        self._dataset._column(column)[self._number] = value
+        _column(self._dataset, self._columns, column)[self._number] = value
 
 
-class RowRangeView(Sequence[RowView]):
-    """Several rows: ``rows["column"]`` reads their values at once, ``rows[i]`` is one of them."""
+class RowRangeView(Sequence[RowView], TableBridges):
+    """Several rows: ``rows["column"]`` reads their values at once, ``rows[i]`` is one of them.
 
-    __slots__ = ("_dataset", "_numbers")
+    They have all columns that the dataset has, or those that were chosen, as with ``ds[["image", "label"]]``.
+    """
+
+    __slots__ = ("_columns", "_dataset", "_numbers")
     _row_class: type[RowView] = RowView
 
-    def __init__(self, dataset: Readable, numbers: range | Ints) -> None:
+    def __init__(self, dataset: Readable, numbers: range | Ints, columns: Columns = None) -> None:
         self._dataset = dataset
         self._numbers = numbers
+        self._columns = columns
 
     @property
     def dataset(self) -> Readable:
@@ -83,6 +103,11 @@ class RowRangeView(Sequence[RowView]):
         """The numbers of the rows: a range, or an int64 array of shape (rows,)."""
         return self._numbers
 
+    @property
+    def columns(self) -> Columns:
+        """The names of the columns that were chosen, or None where the rows have all that the dataset has."""
+        return self._columns
+
     @overload
     def __getitem__(self, index: str) -> Any: ...
     @overload
@@ -91,27 +116,29 @@ class RowRangeView(Sequence[RowView]):
     def __getitem__(self, index: slice) -> RowRangeView: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
-            return self._dataset._column(index)[self._numbers]
+            return _column(self._dataset, self._columns, index)[self._numbers]
+        if is_columns(index):
+            return type(self)(self._dataset, self._numbers, choose_columns(self.keys(), index))
         selected = select(index, len(self))
         if isinstance(selected, int):
-            return self._row_class(self._dataset, int(self._numbers[selected]))
+            return self._row_class(self._dataset, int(self._numbers[selected]), self._columns)
         if isinstance(selected, range):
-            return type(self)(self._dataset, self._numbers[index])
-        return type(self)(self._dataset, np.asarray(self._numbers, np.int64)[selected])
+            return type(self)(self._dataset, self._numbers[index], self._columns)
+        return type(self)(self._dataset, np.asarray(self._numbers, np.int64)[selected], self._columns)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def keys(self) -> list[str]:
         """Returns the names of the columns, so that ``dict(rows)`` and ``**rows`` give the values by column."""
-        return list(self._dataset.schema)
+        return list(_names(self._dataset, self._columns))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the values of all columns, by column."""
-        return {name: self[name] for name in self._dataset.schema}
+        return {name: self[name] for name in self.keys()}
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {len(self)} rows: {', '.join(self._dataset.schema)}>"
+        return f"<{type(self).__name__} of {len(self)} rows: {', '.join(self.keys())}>"
 
 
 class RowRange(RowRangeView):
@@ -122,4 +149,4 @@ class RowRange(RowRangeView):
     _dataset: Dataset
 
     def __setitem__(self, column: str, values: Any) -> None:
-        self._dataset._column(column)[self._numbers] = values
+        _column(self._dataset, self._columns, column)[self._numbers] = values

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from cas.codec.values import Streams, encode_values, is_one_value
-from cas.dataset.batch import Batch, encode_batch, encode_batches, freeze
+from cas.dataset.batch import Batch, encode_batch, encode_batches, encode_given, freeze
 from cas.dataset.column import Column
 from cas.dataset.draft import Draft, RowEdit, runs_of
 from cas.dataset.indexing import select
@@ -138,7 +138,8 @@ class Staging(Readable):
         """Stages rows at the end.
 
         ``rows`` is a dict of columns with as many values each; a list of dicts, one a row; another dataset or rows of
-        it, ``other[10:20]``; or a generator of such batches. Every column needs values, except nullable ones. Raises
+        it, ``other[10:20]``; a table of pyarrow, pandas or polars, or of anything that speaks Arrow's C interface; or a
+        generator of such batches. Every column needs values, except nullable ones. Raises
         :class:`~cas.errors.InvalidInputError` for values that do not fit; nothing is staged then, of no batch.
 
         Cost: hashing, and compressing what the store does not have. Memory: a batch, and about 40 MiB.
@@ -201,4 +202,4 @@ class Staging(Readable):
             elif is_one_value(state.type, value):
                 draft.assign_all(state, selected, encode_values(state.type, [value], column))
             else:
-                draft.assign(state, selected, encode_values(state.type, value, column))
+                draft.assign(state, selected, encode_given(state.type, value, column))

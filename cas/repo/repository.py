@@ -183,7 +183,7 @@ def _no_store(path: Path) -> str:
 def place_for_dataset(url: Url) -> Iterator[tuple[Repository, str]]:
     """Gives the store that a new dataset goes into, and its name; a store is made for it alone where there is none.
 
-    If the block fails, a store that was made goes again.
+    If the block fails, a store that was made goes again, unless another process has put its dataset there meanwhile.
     """
     location = parse_url(url)
     if location.store is not None:
@@ -193,7 +193,10 @@ def place_for_dataset(url: Url) -> Iterator[tuple[Repository, str]]:
     try:
         yield repository, ""
     except BaseException:
-        remove_store(repository)
+        if repository.dataset_names():
+            repository.store.close()
+        else:
+            remove_store(repository)
         raise
 
 

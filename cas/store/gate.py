@@ -102,16 +102,16 @@ class Gate:
             return found
         return [self._pending.get(key, blob) for key, blob in zip(keys, found, strict=True)]
 
-    def read_chunk(self, hash_: bytes, size: int) -> Bytes:
+    def read_kept_chunk(self, hash_: bytes, size: int) -> Bytes:
         """Returns the payload of a chunk that is asked for in parts, which is kept for the next part."""
         payload = self._cache.get(hash_)
         if payload is None or len(payload) != size:
-            payload = self.read_chunks(np.frombuffer(hash_, np.uint8)[None], np.array([size])).data.toreadonly()
+            payload = self.read_chunk(hash_, size).data.toreadonly()
             self._cache.put(hash_, payload)
         return payload
 
     def read_kept(self, hashes: Hashes, sizes: Ints) -> list[Bytes]:
-        """Returns the payloads of chunks that are asked for in parts, each kept as by :meth:`read_chunk`."""
+        """Returns the payloads of chunks that are asked for in parts, each kept as by :meth:`read_kept_chunk`."""
         keys = split_hashes(hashes)
         found: list[Bytes] = []
         lacking: list[int] = []
@@ -135,7 +135,7 @@ class Gate:
         if not len(hashes):
             return np.empty(0, np.uint8)
         if len(hashes) == 1:
-            return self._read_one(hashes, int(sizes[0]))
+            return self.read_chunk(hashes.tobytes(), int(sizes[0]))
         ends = np.cumsum(sizes)
         flat = np.empty(int(ends[-1]), np.uint8)
         fresh = self._checked.lacks(hashes)
@@ -151,18 +151,20 @@ class Gate:
             self._checked.add(hashes[fresh])
         return flat
 
-    def _read_one(self, hashes: Hashes, size: int) -> Flat:
-        hash_ = hashes.tobytes()
+    def read_chunk(self, hash_: bytes, size: int) -> Flat:
+        """Returns the payload of a chunk, as :meth:`read_chunks` does."""
         flat = np.empty(size, np.uint8)
         with self.store.read() as view:
-            (blob,) = self._find(view, [hash_])
+            blob = self._pending.get(hash_) if self._pending else None
+            if blob is None:
+                (blob,) = view.blobs([hash_])
             if blob is None:
                 raise _missing(hash_)
             _decode_into(blob, flat, hash_)
         if self._checked.lacks_one(hash_):
             if hash_chunk(flat.data) != hash_:
                 raise _damaged(hash_)
-            self._checked.add(hashes)
+            self._checked.add(np.frombuffer(hash_, np.uint8)[None])
         return flat
 
     def _runs(self, view: View, hashes: Hashes) -> Iterator[Run]:
@@ -336,9 +338,13 @@ class BlobWriter:
             sizes = view.sizes(list(fresh))
         missing = {key for key, size in zip(fresh, sizes, strict=True) if size is None}
         compress = layout.compress and self._compress
-        if whole is not None and not compress and not compression.begin_like_frames(payloads):
-            self._hold(_lay_together(keys, payloads, whole, missing))
-            return
+        if whole is not None and not compress:
+            lengths = list(map(len, payloads))
+            if not compression.are_framed(
+                np.frombuffer(whole, np.uint8), np.cumsum(lengths, dtype=np.int64) - lengths
+            ).any():
+                self._hold(_lay_together(keys, lengths, whole, missing))
+                return
 
         def encode(key: bytes) -> Laid:
             blob = compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
@@ -442,24 +448,27 @@ class BlobWriter:
         self._held_bytes = 0
 
 
-def _lay_together(keys: list[bytes], payloads: Sequence[Bytes], whole: memoryview, missing: set[bytes]) -> list[Laid]:
+def _lay_together(keys: list[bytes], lengths: list[int], whole: memoryview, missing: set[bytes]) -> list[Laid]:
     """Runs of payloads that are missing, of those that lie one after the other; each once."""
     if len(missing) == len(keys):
-        return [Laid(keys, list(map(len, payloads)), whole)]
+        return [Laid(keys, lengths, whole)]
     laid: list[Laid] = []
-    begin = end = stop = 0
-    for key, payload in zip(keys, payloads, strict=True):
-        start, end = end, end + len(payload)
-        if key not in missing:
-            continue
-        missing.discard(key)
-        if not laid or stop != start:
-            begin = start
-            laid.append(Laid([], [], whole))
-        laid[-1].hashes.append(key)
-        laid[-1].lengths.append(len(payload))
-        laid[-1] = laid[-1]._replace(data=whole[begin:end])
-        stop = end
+    begin = end = 0
+    run: list[bytes] = []
+    run_lengths: list[int] = []
+    for key, length in zip(keys, lengths, strict=True):
+        if key in missing:
+            missing.discard(key)
+            run.append(key)
+            run_lengths.append(length)
+        else:
+            if run:
+                laid.append(Laid(run, run_lengths, whole[begin:end]))
+                run, run_lengths = [], []
+            begin = end + length
+        end += length
+    if run:
+        laid.append(Laid(run, run_lengths, whole[begin:end]))
     return laid
 
 

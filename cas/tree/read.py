@@ -66,6 +66,15 @@ class Span(NamedTuple):
     row_stop: int
 
 
+class Chunk(NamedTuple):
+    """The chunk of a row: its hash, rows and payload bytes, and the row's number in it."""
+
+    hash: bytes
+    rows: int
+    size_bytes: int
+    within: int
+
+
 class Place(NamedTuple):
     """A node in its tree: where it begins, and whether it is the last of its level."""
 
@@ -184,15 +193,17 @@ class TreeReader:
             raise _unfinished(row_stop)
         return Span(extent_start, extent_stop, row_start, row_stop)
 
-    def chunk_of_row(self, row: int) -> tuple[Entries, int] | None:
-        """Returns the one chunk that holds a row, and the row's number in it; None where it may be in pieces."""
+    def chunk_of_row(self, row: int) -> Chunk | None:
+        """Returns the one chunk that holds a row; None where the row may be in pieces."""
         leaf = self.leaf_of_row(row)
-        node = leaf.node
+        node, entries = leaf.node, leaf.node.entries
         within = row - leaf.row_start
         index = int(node.row_ends.searchsorted(within, "right"))
-        if self._pieces and (index == 0 or node.entries.rows[index - 1] == 0):
+        if self._pieces and (index == 0 or entries.rows[index - 1] == 0):
             return None
-        return node.entries.slice(index, index + 1), within - (int(node.row_ends[index - 1]) if index else 0)
+        if index:
+            within -= int(node.row_ends[index - 1])
+        return Chunk(entries.hashes[index].tobytes(), int(entries.rows[index]), int(entries.sizes[index]), within)
 
     def _end_of_row(self, row: int) -> int:
         """The extent at which the chunk that completes a row ends."""

@@ -15,7 +15,7 @@ from cas.hashing import Bytes, Kind, hash_blob, split_hashes
 from cas.store.gate import BlobWriter, split_payloads
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
-from cas.tree.read import EMPTY_STREAM, Span, StreamRef, TreeReader
+from cas.tree.read import EMPTY_STREAM, Chunk, Span, StreamRef, TreeReader
 from cas.types import Layout
 
 
@@ -54,9 +54,9 @@ class StreamReader:
         if start >= stop:
             return Rows.empty(self.layout.row_bytes)
         if stop - start == 1:
-            found = self.tree.chunk_of_row(start)
-            if found is not None:
-                return self._read_one(*found)
+            chunk = self.tree.chunk_of_row(start)
+            if chunk is not None:
+                return self._read_one(chunk)
         first = self.tree.span_of_row(start)
         last = first if stop <= first.row_stop else self.tree.span_of_row(stop - 1)
         entries = self.tree.entries(first.extent_start, last.extent_stop)
@@ -65,14 +65,17 @@ class StreamReader:
             return self._decode(entries, self._kept(entries)).slice(start - first.row_start, stop - first.row_start)
         return _owned(self._decode(entries).slice(start - first.row_start, stop - first.row_start))
 
-    def _read_one(self, chunk: Entries, within: int) -> Rows:
+    def _read_one(self, chunk: Chunk) -> Rows:
         """One row of a chunk, which is kept for the next row unless that is all."""
-        count, size = int(chunk.rows[0]), self.layout.row_bytes
+        hash_, count, length, within = chunk
+        gate, size = self.tree.nodes.gate, self.layout.row_bytes
         if count == 1:
-            flat = self.tree.nodes.gate.read_chunks(chunk.hashes, chunk.sizes)
+            flat = gate.read_chunk(hash_, length)
+            if size is None:
+                return Rows(flat, 1, None, np.array([length], np.int64), own=True)
             return _owned(unframe_group(flat.data, 1, size))
-        payload = self.tree.nodes.gate.read_chunk(chunk.hashes.tobytes(), int(chunk.sizes[0]))
-        if size is None or len(payload) != count * size:
+        payload = gate.read_kept_chunk(hash_, length)
+        if size is None or length != count * size:
             return unframe_group(payload, count, size).slice(within, within + 1)
         return Rows.fixed(np.frombuffer(payload, np.uint8, size, within * size), 1, size)
 

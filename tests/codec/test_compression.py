@@ -64,6 +64,34 @@ def test_byte_planes_are_chosen_where_they_help() -> None:
     assert bytes(compression.encode(text, element_bytes=4)[:4]) == ZSTD
 
 
+def test_noise_is_left_and_what_is_no_noise_somewhere_is_not() -> None:
+    noise = np.random.default_rng(1).bytes(100_000)
+    assert compression.encode(noise) is noise
+    half = 50_000
+    for payload in (bytes(half) + noise[:half], noise[: half - 2_000] + bytes(half)):
+        blob = compression.encode(payload)
+        assert len(blob) < 0.6 * len(payload)
+        assert compression.decode(blob, len(payload)) == payload
+
+
+@pytest.mark.parametrize("element_bytes", [2, 4, 8, 16])
+@pytest.mark.parametrize("offset", [0, 1, 3])
+@pytest.mark.parametrize("top", [1, 200, 2**14, 2**15 - 1])
+@pytest.mark.parametrize("extra", [0, 1])
+def test_planes_are_unpacked_in_place(element_bytes: int, offset: int, top: int, extra: int) -> None:
+    """Numbers of which many bytes are zero, at any address, with bytes left over."""
+    numbers = np.random.default_rng(2).integers(0, top, 3_000)
+    payload = numbers.astype(f"<i{min(element_bytes, 8)}").repeat(max(1, element_bytes // 8)).tobytes() + b"x" * extra
+    blob = compression.encode(payload, element_bytes=element_bytes)
+    memory = np.full(len(payload) + 8, 255, np.uint8)
+    compression.decode_into(blob, memory[offset : offset + len(payload)])
+    assert memory[offset : offset + len(payload)].tobytes() == payload
+    assert (memory[:offset] == 255).all()
+    assert (memory[offset + len(payload) :] == 255).all()
+    with pytest.raises(CorruptedError):
+        compression.decode_into(blob, memory[: len(payload) + 1])
+
+
 def test_a_buffer_that_is_not_bytes() -> None:
     payload = memoryview(np.arange(5000, dtype=np.int64)).cast("B")
     for element_bytes in ELEMENT_SIZES:

@@ -67,6 +67,11 @@ READS: dict[str, Callable[[Any], Any]] = {
     "bytes_batches": lambda ds: list(ds["n"].bytes_batches()),
     "bytes": lambda ds: [ds["n"].bytes(row) for row in range(len(ds))],
     "each": lambda ds: [row["n"] for row in ds],
+    "chosen columns": lambda ds: ds[["n"]].to_dict(),
+    "numpy": lambda ds: ds.to_numpy(["n"]),
+    "pandas": lambda ds: pytest.importorskip("pandas") and ds.to_pandas(["n"]),
+    "arrow": lambda ds: pytest.importorskip("pyarrow") and ds.to_arrow(["n"]),
+    "arrow batches": lambda ds: pytest.importorskip("pyarrow") and ds.to_arrow_batches(["n"]).read_all(),
 }
 
 

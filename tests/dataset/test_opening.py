@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import png
+from raw_store import RawStore
 
 import cas
 from cas.errors import (
@@ -20,6 +21,8 @@ from cas.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
+from cas.repo.commit import create_dataset
+from cas.repo.repository import place_for_dataset
 from cas.types import Array, Nullable
 
 
@@ -147,6 +150,31 @@ def test_copies_take_no_place_that_is_taken(ds: cas.Dataset, tmp_path: Path) -> 
     with pytest.raises(NotFoundError):
         cas.copy(f"{tmp_path}/ds@nope", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_store_that_another_process_has_put_its_dataset_in_stays(tmp_path: Path) -> None:
+    """Both found nothing, and one of them made the store: it must not take the other one's dataset away again."""
+
+    def make() -> None:
+        with place_for_dataset(tmp_path / "ds") as (repository, name):
+            with cas.create(tmp_path / "ds", {"x": "int64"}) as other:
+                other.append({"x": [1]})
+                other.commit()
+            create_dataset(repository, name, "me")
+
+    with pytest.raises(DatasetExistsError):
+        make()
+    assert cas.open_read_only(tmp_path / "ds")["x"][:].tolist() == [1]
+
+
+@pytest.mark.parametrize("what", ["nope", "ds@nope"])
+def test_a_store_is_not_left_open_by_what_cannot_be_opened(tmp_path: Path, what: str) -> None:
+    cas.init(tmp_path / "lake")
+    cas.create(tmp_path / "lake/ds").close()
+    for opening in (cas.open, cas.open_read_only):
+        with pytest.raises(NotFoundError):
+            opening(tmp_path / "lake" / what)
+    assert RawStore(tmp_path / "lake").rows("datasets")  # which is refused while this process has it open
 
 
 def test_like_has_the_columns_and_no_rows(ds: cas.Dataset, tmp_path: Path) -> None:

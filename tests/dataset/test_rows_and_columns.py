@@ -61,6 +61,40 @@ def test_indexes(ds: cas.Dataset) -> None:
         column[np.array([True, False, True])]
 
 
+def test_some_columns(ds: cas.Dataset, tmp_path: Path) -> None:
+    some = ds[["text", "x"]]
+    assert list(some[3]) == some.keys() == ["text", "x"]
+    assert (len(some), len(some[3])) == (10, 2)
+    assert dict(some[3]) == {"text": "row 3", "x": 3}
+    assert some[2:4].to_dict() == {"text": ["row 2", "row 3"], "x": pytest.approx([2, 3])}
+    assert list(some[["x"]][[5, 1]].to_dict()) == ["x"]
+    assert repr(some) == "<RowRange of 10 rows: text, x>"
+    assert list(ds.version.open()[["x"]].to_dict()) == ["x"]
+    other = cas.create(tmp_path / "other", {"x": "int64", "text": "text"})
+    other.append(some[:2])
+    assert other["text"][:] == ["row 0", "row 1"]
+    with pytest.raises(InvalidInputError, match="no column 'text'"):
+        cas.create(tmp_path / "third", {"x": "int64"}).append(some)
+    some["x"] = [-1] * 10
+    some[0]["x"] = -2
+    assert ds["x"][:3].tolist() == [-2, -1, -1]
+    for names in (["x", "y"], ["y"]):
+        with pytest.raises(ColumnNotFoundError, match="no column 'y'; the columns are: 'x'"):
+            ds[names]
+    for read in (lambda: some["image"], lambda: some[0]["image"], lambda: some[["image"]]):
+        with pytest.raises(ColumnNotFoundError, match="the columns are: 'text', 'x'"):
+            read()
+    with pytest.raises(InvalidInputError, match="a name twice"):
+        ds[["x", "x"]]
+    with pytest.raises(InvalidTypeError):
+        ds[["x", 1]]
+    ds.remove_column("text")
+    with pytest.raises(ColumnNotFoundError):
+        other.append(some)
+    other.rollback()
+    ds.rollback()
+
+
 def test_rows_are_mappings(ds: cas.Dataset) -> None:
     row = ds[3]
     assert row["x"] == 3

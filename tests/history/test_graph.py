@@ -5,6 +5,8 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cas.codec import cbor
 from cas.errors import CorruptedError
@@ -199,3 +201,39 @@ def test_in_order_refuses_a_parent_that_is_not_before_its_child() -> None:
     store.write(lambda txn: [txn.put(VERSIONS, name_of(number), entry.encode()) for number, entry in entries.items()])
     with store.read() as view, pytest.raises(CorruptedError, match="does not fit together"):
         in_order(view, [name_of(1)])
+
+
+_COUNTS = st.sampled_from([0, 1, 23, 24, 255, 256, 65_535, 65_536, 2**32, 2**53])
+
+
+@given(
+    st.integers(0, 2**48) | st.sampled_from([2**32 - 1, 2**32]),
+    _COUNTS,
+    _COUNTS,
+    st.none() | st.just(HASH),
+    st.integers(0, 3),
+)
+def test_entries_in_the_usual_form_and_others(
+    timestamp: int, generation: int, depth: int, jump: bytes | None, parents: int
+) -> None:
+    entry = VersionEntry(timestamp, generation, depth, jump, (HASH,) * parents)
+    assert VersionEntry.decode(entry.encode(), "entry") == entry
+
+
+@given(st.data())
+def test_a_changed_byte_of_an_entry_is_read_as_cbor_says(data: st.DataObject) -> None:
+    """The short way must not take what the long one refuses, nor understand something else."""
+    good = VersionEntry(1_760_000_000_000_000, 300, 24, HASH, (HASH,)).encode()
+    at = data.draw(st.integers(0, 16) | st.integers(0, len(good) - 1))
+    changed = good[:at] + bytes([data.draw(st.integers(0, 255))]) + good[at + 1 :]
+    try:
+        expected = cbor.decode(changed, what="entry")
+    except CorruptedError:
+        with pytest.raises(CorruptedError):
+            VersionEntry.decode(changed, "entry")
+        return
+    try:
+        found = VersionEntry.decode(changed, "entry")
+    except CorruptedError:
+        return
+    assert [found.timestamp, found.generation, found.depth, found.jump, list(found.parents)] == expected

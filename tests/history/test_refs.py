@@ -90,3 +90,12 @@ def test_damaged_records_are_refused(change: dict[str, object]) -> None:
 def test_records_without_a_field_are_refused(field: str) -> None:
     with pytest.raises(CorruptedError):
         RefRecord.decode(cbor.encode({name: value for name, value in RECORD.items() if name != field}), "the ref")
+
+
+@pytest.mark.parametrize("kind", ["branch", "tag"])
+@pytest.mark.parametrize("message", ["", "kind" * 100])
+def test_the_kind_is_told_by_the_first_bytes(kind: str, message: str) -> None:
+    data = RefRecord(kind, bytes(32), 5, message, b"1234\x64kind\x63tag567").encode()
+    assert RefRecord.kind_in(data, "ref") == kind
+    with pytest.raises(CorruptedError):
+        RefRecord.kind_in(data.replace(b"\x64kind", b"\x64kint"), "ref")

@@ -131,17 +131,15 @@ def test_a_range_reads_only_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Workbench(Layout(8))
     numbers = np.random.default_rng(1).integers(0, 2**60, 100_000)
     reader = bench.reader(bench.build([number.tobytes() for number in numbers]))
-    asked: list[int] = []
-    read = type(bench.nodes.gate).read_chunks
+    asked: list[bytes] = []
+    read = type(bench.nodes.gate).read_chunk
     monkeypatch.setattr(
-        type(bench.nodes.gate),
-        "read_chunks",
-        lambda self, hashes, sizes: asked.append(len(sizes)) or read(self, hashes, sizes),
+        type(bench.nodes.gate), "read_chunk", lambda self, hash_, size: asked.append(hash_) or read(self, hash_, size)
     )
     reader.read(50_000, 50_001)
-    assert asked == [1]
+    assert len(asked) == 1
     reader.take(np.array([3, 50_000, 4, 3]))
-    assert asked == [1, 1], "a chunk of which a part was read is kept"
+    assert len(set(asked)) == len(asked) == 2, "a chunk of which a part was read is kept"
 
 
 def test_an_empty_chunk_that_a_writer_holds_back_is_read() -> None:

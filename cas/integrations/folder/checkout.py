@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -33,6 +33,7 @@ _BATCH_ROWS: Final = 1024
 _BATCH_BYTES: Final = 8 << 20
 _LARGE_BYTES: Final = 1 << 20
 _SHOWN: Final = 10
+_COLUMNS: Final = {PATH: types.Text(), IMAGE: types.Image()}
 
 
 class CheckoutConflictError(ConflictError):
@@ -72,9 +73,53 @@ def checkout(
     Stored paths never lead out of the folder: unsafe ones are listed in ``skipped``, and links on the way are not
     followed. Each file is written whole or not at all. Cost: one ``stat`` a row, and reading what is written.
     """
-    for name, type_ in ((PATH, types.Text()), (IMAGE, types.Image())):
+    for name, type_ in _COLUMNS.items():
         if dataset.schema.get(name) != type_:
             raise InvalidInputError(f"a checkout needs a column {name!r} of type {type_}", column=name)
+    return write_files(_ImageFiles(dataset), folder, force=force, jobs=jobs, report=report)
+
+
+def has_images(dataset: ReadOnlyDataset) -> bool:
+    """Whether a dataset has what a checkout writes: a column of paths and one of images."""
+    return all(dataset.schema.get(name) == type_ for name, type_ in _COLUMNS.items())
+
+
+@dataclass(frozen=True, slots=True)
+class WantedFile:
+    """A file to be in the folder: its number, its path, and the key of its content (:func:`row_key`)."""
+
+    number: int
+    path: str
+    key: bytes
+
+
+class FileSource(Protocol):
+    """Files to be written, numbered from 0. What it tells of them does not change; content is read when it is asked."""
+
+    def __len__(self) -> int: ...
+
+    def wanted(self) -> Iterator[WantedFile]:
+        """Yields all files in the order of their numbers, without reading any content."""
+
+    def take(self, numbers: Ints) -> list[WantedFile]:
+        """Returns some of the files."""
+
+    def sizes(self) -> Ints:
+        """Returns the length in bytes of each file."""
+
+    def contents(self, numbers: Ints, sizes: Ints) -> Iterable[Iterable[Bytes]]:
+        """Returns the content of some files, each in pieces, which other threads go through; ``sizes`` are of all."""
+
+
+def write_files(
+    files: FileSource,
+    folder: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    jobs: int = 4,
+    report: Report | None = None,
+) -> CheckoutResult:
+    """Makes a folder hold exactly these files, as far as the folder's files are its own: see :func:`checkout`."""
     target = Path(folder).expanduser()
     if target.exists() and not target.is_dir():
         raise InvalidInputError(f"{target} is not a folder; choose another path")
@@ -82,18 +127,42 @@ def checkout(
     confined = ConfinedFolder(target)
     try:
         with Manifest(target) as manifest:
-            return _Checkout(dataset, confined, manifest, force, jobs, report).run()
+            return _Checkout(files, confined, manifest, force, jobs, report).run()
     finally:
         confined.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A row to be in the folder."""
+class _ImageFiles:
+    """The images of a dataset under their paths, a row each."""
 
-    row: int
-    path: str
-    key: bytes
+    def __init__(self, dataset: ReadOnlyDataset) -> None:
+        self._paths = dataset._column_state(PATH)
+        self._images: StreamReader = dataset._column_state(IMAGE).streams[DATA].reader
+        self._rows = len(dataset)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def wanted(self) -> Iterator[WantedFile]:
+        for start in range(0, self._rows, _BATCH_ROWS):
+            stop = min(start + _BATCH_ROWS, self._rows)
+            paths = decode_values(self._paths.type, self._paths.read(start, stop))
+            keys = self._images.row_keys(start, stop)
+            yield from map(WantedFile, range(start, stop), paths, keys)
+
+    def take(self, numbers: Ints) -> list[WantedFile]:
+        rows = numbers.tolist()
+        paths = decode_values(self._paths.type, self._paths.take(numbers))
+        keys = [next(self._images.row_keys(row, row + 1)) for row in rows]
+        return list(map(WantedFile, rows, paths, keys))
+
+    def sizes(self) -> Ints:
+        return self._images.row_sizes()
+
+    def contents(self, numbers: Ints, sizes: Ints) -> Iterable[Iterable[Bytes]]:
+        if len(numbers) == 1 and sizes[numbers[0]] > _LARGE_BYTES:
+            return [self._images.pieces(int(numbers[0]))]
+        return [[row.tobytes()] for row in self._images.take(numbers)]
 
 
 class _Checkout:
@@ -101,16 +170,14 @@ class _Checkout:
 
     def __init__(
         self,
-        dataset: ReadOnlyDataset,
+        files: FileSource,
         folder: ConfinedFolder,
         manifest: Manifest,
         force: bool,
         jobs: int,
         report: Report | None,
     ) -> None:
-        self._paths = dataset._column_state(PATH)
-        self._images: StreamReader = dataset._column_state(IMAGE).streams[DATA].reader
-        self._rows = len(dataset)
+        self._files = files
         self._folder = folder
         self._manifest = manifest
         self._force = force
@@ -139,32 +206,24 @@ class _Checkout:
     # Planning
 
     def _plan(self) -> Ints:
-        """Returns the rows whose files must be written, and notes what is in the way."""
-        states = np.zeros(self._rows, np.uint8)
-        for wanted in self._rows_wanted():
+        """Returns the numbers of the files that must be written, and notes what is in the way."""
+        states = np.zeros(len(self._files), np.uint8)
+        for wanted in self._files.wanted():
             reason = self._unusable(wanted.path)
             if reason is None:
-                states[wanted.row] = _PLANNED
+                states[wanted.number] = _PLANNED
             else:
                 self._result.skipped.append(Skipped(wanted.path, reason))
-        for wanted in self._rows_wanted():
-            if states[wanted.row] != _PLANNED:
+        for wanted in self._files.wanted():
+            if states[wanted.number] != _PLANNED:
                 continue
             if self._below_a_file(wanted.path):
                 self._result.skipped.append(Skipped(wanted.path, "a directory of its path is the file of another row"))
             elif self._is_missing(wanted):
-                states[wanted.row] = _MISSING
+                states[wanted.number] = _MISSING
             else:
                 self._result.unchanged += 1
         return np.flatnonzero(states == _MISSING).astype(np.int64)
-
-    def _rows_wanted(self) -> Iterator[_Wanted]:
-        for start in range(0, self._rows, _BATCH_ROWS):
-            stop = min(start + _BATCH_ROWS, self._rows)
-            paths = decode_values(self._paths.type, self._paths.read(start, stop))
-            keys = self._images.row_keys(start, stop)
-            for row, path, key in zip(range(start, stop), paths, keys, strict=True):
-                yield _Wanted(row, path, key)
 
     def _unusable(self, path: str) -> str | None:
         """Why a path is not written; notes those that are."""
@@ -178,7 +237,7 @@ class _Checkout:
         parts = path.split("/")
         return any(self._manifest.is_wanted("/".join(parts[:depth])) for depth in range(1, len(parts)))
 
-    def _is_missing(self, wanted: _Wanted) -> bool:
+    def _is_missing(self, wanted: WantedFile) -> bool:
         """Whether the file must be written; notes a conflict where something else is in the way."""
         status = self._folder.status(wanted.path)
         if status is None:
@@ -233,32 +292,24 @@ class _Checkout:
                 self._result.skipped.append(Skipped(path, f"it cannot be removed: {error.strerror}"))
         self._manifest.remove(path)
 
-    def _write(self, rows: Ints) -> None:
-        sizes = np.zeros(self._rows, np.int64)
-        if len(rows):
-            sizes = self._images.row_sizes()
-        total = int(sizes[rows].sum())
+    def _write(self, numbers: Ints) -> None:
+        sizes = self._files.sizes() if len(numbers) else np.zeros(len(self._files), np.int64)
+        total = int(sizes[numbers].sum())
         done = 0
         with ThreadPoolExecutor(self._jobs, thread_name_prefix="cas-write") as pool:
-            for batch in _batches(rows, sizes):
-                paths = decode_values(self._paths.type, self._paths.take(batch))
-                keys = [next(self._images.row_keys(row, row + 1)) for row in batch.tolist()]
-                for path, key in zip(paths, keys, strict=True):
+            for batch in _batches(numbers, sizes):
+                files = self._files.take(batch)
+                for file in files:
                     # Noted before it is written: a file that is found after a crash is known as ours.
-                    self._manifest.put(path, WrittenFile(key, UNKNOWN, UNKNOWN))
+                    self._manifest.put(file.path, WrittenFile(file.key, UNKNOWN, UNKNOWN))
                 self._manifest.save()
-                for path, key, outcome in zip(
-                    paths, keys, pool.map(self._write_one, paths, self._contents(batch, sizes)), strict=True
-                ):
-                    self._note(path, key, outcome)
+                paths = [file.path for file in files]
+                outcomes = pool.map(self._write_one, paths, self._files.contents(batch, sizes))
+                for file, outcome in zip(files, outcomes, strict=True):
+                    self._note(file.path, file.key, outcome)
                 self._manifest.save()
                 done += len(batch)
-                self._report(done, len(rows), self._result.written_bytes, total)
-
-    def _contents(self, batch: Ints, sizes: Ints) -> Iterable[Iterable[Bytes]]:
-        if len(batch) == 1 and sizes[batch[0]] > _LARGE_BYTES:
-            return [self._images.pieces(int(batch[0]))]
-        return [[row.tobytes()] for row in self._images.take(batch)]
+                self._report(done, len(numbers), self._result.written_bytes, total)
 
     def _write_one(self, path: str, content: Iterable[Bytes]) -> os.stat_result | OSError:
         try:
@@ -276,13 +327,13 @@ class _Checkout:
         self._result.written_bytes += outcome.st_size
 
 
-def _batches(rows: Ints, sizes: Ints) -> Iterator[Ints]:
-    """Yields row numbers in batches of about 8 MiB; a large file is a batch of its own."""
+def _batches(numbers: Ints, sizes: Ints) -> Iterator[Ints]:
+    """Yields the numbers of files in batches of about 8 MiB; a large file is a batch of its own."""
     begin, size = 0, 0
-    for index, row in enumerate(rows.tolist()):
-        if index > begin and (size + sizes[row] > _BATCH_BYTES or index - begin >= _BATCH_ROWS):
-            yield rows[begin:index]
+    for index, number in enumerate(numbers.tolist()):
+        if index > begin and (size + sizes[number] > _BATCH_BYTES or index - begin >= _BATCH_ROWS):
+            yield numbers[begin:index]
             begin, size = index, 0
-        size += int(sizes[row])
-    if begin < len(rows):
-        yield rows[begin:]
+        size += int(sizes[number])
+    if begin < len(numbers):
+        yield numbers[begin:]

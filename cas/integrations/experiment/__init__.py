@@ -1,0 +1,1 @@
+"""Runs of experiments, each recorded as one version: inputs, parameters, code, environment, metrics, outputs."""

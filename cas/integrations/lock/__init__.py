@@ -1,0 +1,1 @@
+"""Datasets pinned by a file, ``cas.lock``: names to url, version and tree."""
