@@ -127,6 +127,7 @@ def test_a_dtype_that_the_other_framework_does_not_have(url: Path) -> None:
         cas.load_tensors(url, framework="torch")
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("kind", ["sparse", "meta", "quantised"])
 def test_tensors_that_have_no_plain_memory_are_refused(url: Path, kind: str) -> None:
     tensor = {
