@@ -193,11 +193,14 @@ def test_exported_names() -> None:
         "from_polars",
         "init",
         "like",
+        "load_tensors",
         "open",
         "open_async",
         "open_locked",
         "open_read_only",
         "runs",
+        "save_tensors",
+        "tensor_names",
         "types",
     ]
     assert all(hasattr(cas, name) for name in cas.__all__)
