@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cas.codec.rows import Ints
-from cas.codec.values import decode_values, single_values
+from cas.codec.values import single_values
+from cas.dataset.decoding import decode_rows
 from cas.dataset.indexing import check_row, select
 from cas.dataset.state import ColumnState
-from cas.errors import CorruptedError, InvalidTypeError
+from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
 from cas.types import DATA, Type
 
 if TYPE_CHECKING:
@@ -65,15 +67,25 @@ class ReadOnlyColumn:
             selected = select(index, len(self))
             numbers = range(selected, selected + 1) if isinstance(selected, int) else selected
             state = self._dataset._column_state(self._name)
-            try:
+            with self._telling(state, numbers):
                 streams = state.read_numbers(numbers)
-            except CorruptedError as error:
-                raise self._told(error, state, numbers) from error
+        with self._telling(state, numbers):
+            values = decode_rows(state.type, streams)
+        return single_values(state.type, values)[0] if isinstance(selected, int) else values
+
+    @contextmanager
+    def _telling(self, state: ColumnState, numbers: range | Ints) -> Iterator[None]:
+        """Gives errors of reading and decoding rows at some numbers what they mean here: which rows are concerned."""
         try:
-            values = decode_values(state.type, streams)
+            yield
         except CorruptedError as error:
             raise self._told(error, state, numbers) from error
-        return single_values(state.type, values)[0] if isinstance(selected, int) else values
+        except InvalidInputError as error:
+            if error.row is None:
+                raise
+            row = int(numbers[error.row])
+            message = f"column {self._name!r}, row {row}: {error}"
+            raise InvalidInputError(message, column=self._name, row=row) from error
 
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), 256):
@@ -86,10 +98,8 @@ class ReadOnlyColumn:
         with self._dataset._lock:
             row = check_row(int(row), len(self))
             state = self._dataset._column_state(self._name)
-            try:
+            with self._telling(state, range(row, row + 1)):
                 return state.streams[DATA].read(row, row + 1).row(0).tobytes()
-            except CorruptedError as error:
-                raise self._told(error, state, range(row, row + 1)) from error
 
     def bytes_batches(self, start: int = 0, stop: int | None = None) -> Iterator[list[builtins.bytes]]:
         """Yields the stored bytes of rows ``start`` to ``stop``, in lists of about 8 MiB; both count as in a slice."""

@@ -1,0 +1,101 @@
+"""Values of columns as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cas import types
+from cas.errors import UnsupportedError
+from cas.integrations.torch.reading import CHANNELS_LAST
+from cas.types import ML_DTYPES, Type
+
+
+def to_tensors(type_: Type, values: Any, layout: str) -> Any:
+    """Returns the values of several rows as one tensor whose first axis counts them, or as a list of an item each."""
+    match type_:
+        case types.Nullable(of):
+            return [None if value is None else _single(of, value, layout) for value in values]
+        case types.Sequence(of):
+            return [to_tensors(of, items, layout) for items in values]
+        case types.ClassLabel():
+            return as_tensor(values.astype(np.int64))
+        case types.DateTime():
+            return as_tensor(values)
+        case types.Image() | types.SegmentMask() | types.BinaryMask():
+            return [_pixels(type_, pixels, layout) for pixels in values]
+        case types.Scalar(dtype) | types.Embedding(_, dtype) | types.Array(dtype) | types.BoundingBox(dtype):
+            if isinstance(values, list):
+                return [as_tensor(array, dtype) for array in values]
+            return as_tensor(values, dtype)
+    return values
+
+
+def _single(type_: Type, value: Any, layout: str) -> Any:
+    """One value, as an item of several would be."""
+    if isinstance(value, (np.ndarray, np.generic)) and not _is_listed(type_):
+        return to_tensors(type_, np.asarray(value), layout)
+    return to_tensors(type_, [value], layout)[0]
+
+
+def _is_listed(type_: Type) -> bool:
+    """Whether several values are a list of arrays."""
+    if isinstance(type_, types.Array):
+        return not type_.fixed
+    return not isinstance(type_, (types.Scalar, types.Embedding, types.ClassLabel, types.DateTime))
+
+
+def as_tensor(array: NDArray[Any], dtype: str | None = None) -> torch.Tensor:
+    """Returns an array as a tensor, which shares its memory where that may be written to.
+
+    With a ``dtype`` of machine learning, the array holds the bits of its elements as integers.
+    """
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    if dtype is None or dtype not in ML_DTYPES:
+        return tensor
+    of_torch = getattr(torch, dtype, None)
+    if of_torch is None:
+        raise UnsupportedError(f"PyTorch {torch.__version__} has no dtype {dtype}; install a newer one")
+    return tensor.view(of_torch)
+
+
+def _pixels(type_: Type, pixels: NDArray[Any], layout: str) -> Any:
+    """An image or mask in the layout: with its channels first as a tensor, or last, as an array that is writable."""
+    dtype = type_.dtype if isinstance(type_, types.Image) and type_.raw else None
+    if layout == CHANNELS_LAST and dtype not in ML_DTYPES:
+        return pixels if pixels.flags.writeable else pixels.copy()
+    tensor = as_tensor(pixels, dtype)
+    if layout == CHANNELS_LAST:
+        return tensor
+    if tensor.ndim == 3:
+        return tensor.permute(2, 0, 1)
+    return tensor[None] if isinstance(type_, types.Image) else tensor
+
+
+def split_rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the rows of columns, each as a dict; tensors of one share their memory."""
+    parts = [values.unbind(0) if isinstance(values, torch.Tensor) else values for values in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*parts, strict=True)]
+
+
+def stacked(values: Any) -> Any:
+    """Returns a list of tensors or arrays of one shape and dtype as one tensor; others as they are."""
+    if not isinstance(values, list) or not values:
+        return values
+    kind = {_form(value) for value in values}
+    if len(kind) > 1 or None in kind:
+        return values
+    return torch.stack(_as_tensors(values))
+
+
+def _as_tensors(values: Sequence[Any]) -> list[torch.Tensor]:
+    return [value if isinstance(value, torch.Tensor) else as_tensor(value) for value in values]
+
+
+def _form(value: Any) -> tuple[Any, ...] | None:
+    """What tensors that can be stacked have in common; None for what is no tensor."""
+    return (value.dtype, tuple(value.shape)) if isinstance(value, (torch.Tensor, np.ndarray)) else None
