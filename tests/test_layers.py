@@ -24,6 +24,14 @@ ONLY_IN = {
     "cbor2": {"cas.codec.cbor"},
     "ml_dtypes": {"cas.types.dtypes"},
     "PIL": {"cas.codec.images", "cas.integrations.contact_sheet"},
+    "simplejpeg": {"cas.codec.images"},
+    "torch": {
+        "cas.integrations.torch.datasets",
+        "cas.integrations.torch.loader",
+        "cas.integrations.torch.opening",
+        "cas.integrations.torch.sampler",
+        "cas.integrations.torch.tensors",
+    },
 }
 
 
@@ -186,7 +194,7 @@ def test_exported_names() -> None:
 
 def test_import_is_light() -> None:
     """Neither the terminal's libraries nor optional ones are loaded by ``import cas`` and its names."""
-    heavy = ["click", "rich", "PIL", "torch", "pandas", "pyarrow", "datasets", "ml_dtypes"]
+    heavy = ["click", "rich", "PIL", "torch", "pandas", "pyarrow", "datasets", "ml_dtypes", "simplejpeg"]
     code = f"import sys; from cas import *; print([name for name in {heavy!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

@@ -117,7 +117,7 @@ class MapDataset(data.Dataset):  # type: ignore[misc]
         shorter is left out. See :class:`~cas.integrations.torch.loader.ResumableLoader`.
         """
         sampler = self.sampler(shuffle, seed, rank=rank, world_size=world_size)
-        return ResumableLoader(self, sampler, batch_size, drop_last, **options)
+        return ResumableLoader(self, sampler, batch_size, drop_last, options)
 
     def iterable(
         self,

@@ -20,7 +20,7 @@ class ResumableLoader(data.DataLoader):  # type: ignore[misc]
     """
 
     def __init__(
-        self, dataset: Any, sampler: ResumableSampler, batch_size: int, drop_last: bool, **options: Any
+        self, dataset: Any, sampler: ResumableSampler, batch_size: int, drop_last: bool, options: Mapping[str, Any]
     ) -> None:
         for name in {"sampler", "batch_sampler"} & options.keys():
             raise InvalidInputError(f"{name}= cannot be given: the loader has a sampler of its own; use a DataLoader")
