@@ -230,3 +230,29 @@ def test_best_peer_is_neither_a_limit_nor_cas() -> None:
     assert table.best_peer(medians, Measure("ingest", "MB/s")) == "naive-lmdb"
     assert table.best_peer({"cas": 1.0, "npy": 2.0}, Measure("ingest", "MB/s")) is None
     assert set(medians) <= set(SYSTEMS)
+
+
+@pytest.mark.parametrize("system", ["cas", "cas iterable", "deeplake", "datasets", "datasets iterable", "webdataset"])
+def test_loaders_give_every_sample(system: str) -> None:
+    for module in ("torch", "PIL", system.split()[0]):
+        pytest.importorskip(module)
+    command = [sys.executable, str(BENCH / "loaders.py"), "--systems", system, "--workers", "0", "--rounds", "1"]
+    done = subprocess.run([*command, "--scale", str(SCALE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Failed" not in done.stdout
+    assert done.stdout.count(" made-up ") == 2
+    assert f"| samples | workers | {system} |" in done.stdout
+
+
+def test_loader_that_gives_something_else_is_found() -> None:
+    pytest.importorskip("PIL")
+    import loader_data
+
+    for kind in (loader_data.ARRAY, loader_data.PNG, loader_data.JPEG):
+        samples = loader_data.samples_of(kind, SCALE, Path("none"))
+        good = [{"n": [number], "x": [samples.expected(number)]} for number in range(len(samples))]
+        assert loader_data.check(samples, iter(good)) == len(samples)
+        wrong = {"n": [3], "x": [samples.expected(3) ^ 16]}
+        for batches in ([*good[:3], wrong, *good[4:]], good[1:], [*good, good[0]]):
+            with pytest.raises(WrongAnswerError):
+                loader_data.check(samples, iter(batches))

@@ -12,11 +12,12 @@ from torch.utils import data
 
 from cas.codec.rows import Ints
 from cas.dataset.indexing import select
-from cas.integrations.torch.loader import ResumableLoader
+from cas.integrations.torch.loader import ResumableLoader, WholeBatches
 from cas.integrations.torch.order import checked_count, permutation, run_rows, runs, share, windows
 from cas.integrations.torch.reading import Fetched, Reader
 from cas.integrations.torch.sampler import ResumableSampler, checked_flag, rank_of
-from cas.integrations.torch.tensors import split_rows, stacked, to_tensors
+from cas.integrations.torch.tensors import split_rows, to_batch, to_tensors
+from cas.types import Type
 
 Transform = Callable[[Any], Any] | None
 _WINDOW_BYTES: Final = 64 << 20
@@ -30,16 +31,19 @@ def _in_threads() -> bool:
     return worker is None or (os.cpu_count() or 1) >= 2 * worker.num_workers
 
 
-def _decoded(reader: Reader, fetched: Fetched) -> dict[str, Any]:
-    """Rows by column, each as a tensor or a list."""
-    values = reader.values(fetched, _in_threads())
-    named = zip(reader.columns, values, strict=True)
-    return {name: to_tensors(type_, found, reader.layout) for name, (type_, found) in named}
+def _rows(reader: Reader, fetched: Fetched) -> list[dict[str, Any]]:
+    """Each row by column."""
+    return split_rows(_convert(reader, fetched, to_tensors))
 
 
 def _batch(reader: Reader, fetched: Fetched) -> dict[str, Any]:
-    """Rows by column, each as a tensor wherever rows have one shape."""
-    return {name: stacked(values) for name, values in _decoded(reader, fetched).items()}
+    """Rows by column, each column as a tensor wherever rows have one shape."""
+    return _convert(reader, fetched, to_batch)
+
+
+def _convert(reader: Reader, fetched: Fetched, convert: Callable[[Type, Any, str], Any]) -> dict[str, Any]:
+    values = zip(reader.columns, reader.values(fetched, _in_threads()), strict=True)
+    return {name: convert(type_, found, reader.layout) for name, (type_, found) in values}
 
 
 class MapDataset(data.Dataset):  # type: ignore[misc]
@@ -80,7 +84,7 @@ class MapDataset(data.Dataset):  # type: ignore[misc]
         return self._rows(selected)
 
     def _rows(self, numbers: range | Ints) -> list[Any]:
-        rows = split_rows(_decoded(self._reader, self._reader.fetch(numbers)))
+        rows = _rows(self._reader, self._reader.fetch(numbers))
         return rows if self._transform is None else [self._transform(row) for row in rows]
 
     def sampler(
@@ -113,11 +117,14 @@ class MapDataset(data.Dataset):  # type: ignore[misc]
     ) -> ResumableLoader:
         """Returns a ``DataLoader`` with ``state_dict`` and ``load_state_dict``, exact with any number of workers.
 
-        ``options`` are those of ``torch.utils.data.DataLoader``. With ``drop_last`` the last batch of an epoch that is
-        shorter is left out. See :class:`~cas.integrations.torch.loader.ResumableLoader`.
+        Batches are those of ``dataset[[i, j, ...]]``; with a transform, which gets each row, or with ``collate_fn``
+        they are put together from rows, as usual. ``options`` are those of ``torch.utils.data.DataLoader``. With
+        ``drop_last`` the last batch of an epoch that is shorter is left out. See
+        :class:`~cas.integrations.torch.loader.ResumableLoader`.
         """
         sampler = self.sampler(shuffle, seed, rank=rank, world_size=world_size)
-        return ResumableLoader(self, sampler, batch_size, drop_last, options)
+        whole = self._transform is None and options.get("collate_fn") is None
+        return ResumableLoader(WholeBatches(self) if whole else self, sampler, batch_size, drop_last, options)
 
     def iterable(
         self,
@@ -197,7 +204,7 @@ class IterableDataset(data.IterableDataset):  # type: ignore[misc]
     def __iter__(self) -> Iterator[Any]:
         for batch in self._batches(int(self._epoch)):
             if self._batch_size is None:
-                rows = split_rows(_decoded(self._reader, batch))
+                rows = _rows(self._reader, batch)
                 yield from rows if self._transform is None else map(self._transform, rows)
             else:
                 columns = _batch(self._reader, batch)

@@ -12,6 +12,28 @@ from cas.integrations.torch.order import checked_count
 from cas.integrations.torch.sampler import ResumableSampler, checked_flag
 
 
+class WholeBatches(data.Dataset):  # type: ignore[misc]
+    """A dataset whose rows come as ready batches, which spares a loader to take rows apart and put them together."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __getitems__(self, numbers: list[int]) -> Any:
+        """Returns one batch."""
+        return self.rows[numbers]
+
+
+def _as_it_is(batch: Any) -> Any:
+    """In the place of putting rows together."""
+    return batch
+
+
 class ResumableLoader(data.DataLoader):  # type: ignore[misc]
     """A ``DataLoader`` over a :class:`~cas.integrations.torch.sampler.ResumableSampler`, which it keeps count for.
 
@@ -25,6 +47,8 @@ class ResumableLoader(data.DataLoader):  # type: ignore[misc]
         for name in {"sampler", "batch_sampler"} & options.keys():
             raise InvalidInputError(f"{name}= cannot be given: the loader has a sampler of its own; use a DataLoader")
         size = checked_count(batch_size, "batch_size", 1)
+        if isinstance(dataset, WholeBatches):
+            options = {**options, "collate_fn": _as_it_is}
         super().__init__(dataset, size, sampler=sampler, drop_last=checked_flag(drop_last, "drop_last"), **options)
         self._at = sampler.begins_at
 
