@@ -4,7 +4,8 @@
 [--markdown FILE]``; kinds are ``array``, ``png`` and ``jpeg``. Each system writes the samples once and reads them
 shuffled, in batches of 64, in a process of its own, the systems by turns in each round; figures are medians of the
 rounds. A first epoch is not timed: every sample must come once with the pixels that Pillow gives; so files are in the
-page cache, and workers have started. Peers are those that are installed: ``pip install -e '.[bench,torch]'``.
+page cache, and workers have started. Peers are those that are installed:
+``pip install -e '.[bench,torch,images,jpeg]'``.
 """
 
 from __future__ import annotations

@@ -262,6 +262,36 @@ def test_stateful_loader_of_torchdata(data: Any, workers: int) -> None:
     assert taken + numbers(resumed) == expected[1]
 
 
+class TestLoader:
+    def test_batches_are_whole_or_put_together(self, url: Path, data: Any) -> None:
+        assert check_batch(next(iter(data.loader(16, shuffle=False)))) == list(range(16))
+        with cas.open_read_only(url) as ds:
+            doubled = ds.pytorch(["n"], number_of)
+        assert next(iter(doubled.loader(3, shuffle=False))).tolist() == [0, 2, 4]
+        rows = next(iter(data.loader(3, shuffle=False, collate_fn=list)))
+        assert [int(row["n"]) for row in rows] == [0, 1, 2]
+        sampler = torch.utils.data.BatchSampler(data.sampler(shuffle=False), 7, drop_last=False)
+        assert numbers(DataLoader(data, batch_size=None, sampler=sampler)) == list(range(ROWS))
+
+    def test_rows_that_differ_in_shape_and_missing_ones_are_lists(self, tmp_path: Path) -> None:
+        with cas.create(
+            tmp_path / "ds", schema={"x": cas.types.Array("int8", (None,)), "y": cas.types.Nullable("int8")}
+        ) as ds:
+            ds.append({"x": [np.ones(size, np.int8) for size in (2, 2, 3, 4)], "y": [1, None, 3, 4]})
+            ds.commit()
+            first, second = ds.pytorch().loader(2, shuffle=False)
+        assert first["x"].shape == (2, 2)
+        assert [row.shape for row in second["x"]] == [(3,), (4,)]
+        assert first["y"] == [torch.tensor(1), None]
+        assert second["y"].tolist() == [3, 4]
+
+    def test_last_batch_is_left_out(self, data: Any) -> None:
+        loader = data.loader(64, drop_last=True)
+        assert [len(batch["n"]) for batch in loader] == [64] * (ROWS // 64)
+        assert len(loader) == ROWS // 64
+        assert (loader.state_dict()["epoch"], loader.state_dict()["place"]) == (1, 0)
+
+
 class TestIterable:
     def test_in_order_and_in_whole_batches(self, data: Any) -> None:
         rows = data.iterable(batch_size=7, buffer_rows=20)
