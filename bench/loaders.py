@@ -45,7 +45,7 @@ def measure(system: str, place: Path, samples: Samples, workers: int) -> float:
     batches = SYSTEMS[system]().batches(place, samples, workers)
     check(samples, iter(batches))
     count, begin = 0, time.perf_counter()
-    while (spent := time.perf_counter() - begin) < _SECONDS and (count == 0 or spent > 0):
+    while not count or time.perf_counter() - begin < _SECONDS:
         count += check(samples, iter(batches), rows=False)
     return count / (time.perf_counter() - begin)
 

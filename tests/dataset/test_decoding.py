@@ -25,6 +25,7 @@ BROKEN = FILES[0][:-30] + b"IEND\xaeB`\x82"
 def column(tmp_path: Path, type_: Any, values: Any) -> cas.Column:
     ds = cas.create(tmp_path / "ds", schema={"v": type_})
     ds.append({"v": values})
+    ds.commit()
     found: cas.Column = ds["v"]
     return found
 

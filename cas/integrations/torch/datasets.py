@@ -31,12 +31,12 @@ def _in_threads() -> bool:
     return worker is None or (os.cpu_count() or 1) >= 2 * worker.num_workers
 
 
-def _rows(reader: Reader, fetched: Fetched) -> list[dict[str, Any]]:
+def _as_rows(reader: Reader, fetched: Fetched) -> list[dict[str, Any]]:
     """Each row by column."""
     return split_rows(_convert(reader, fetched, to_tensors))
 
 
-def _batch(reader: Reader, fetched: Fetched) -> dict[str, Any]:
+def _as_batch(reader: Reader, fetched: Fetched) -> dict[str, Any]:
     """Rows by column, each column as a tensor wherever rows have one shape."""
     return _convert(reader, fetched, to_batch)
 
@@ -74,7 +74,7 @@ class MapDataset(data.Dataset):  # type: ignore[misc]
         selected = select(index.numpy() if isinstance(index, torch.Tensor) and index.ndim else index, len(self))
         if isinstance(selected, int):
             return self._rows(range(selected, selected + 1))[0]
-        batch = _batch(self._reader, self._reader.fetch(selected))
+        batch = _as_batch(self._reader, self._reader.fetch(selected))
         return batch if self._transform is None else self._transform(batch)
 
     def __getitems__(self, numbers: Any) -> list[Any]:
@@ -84,7 +84,7 @@ class MapDataset(data.Dataset):  # type: ignore[misc]
         return self._rows(selected)
 
     def _rows(self, numbers: range | Ints) -> list[Any]:
-        rows = _rows(self._reader, self._reader.fetch(numbers))
+        rows = _as_rows(self._reader, self._reader.fetch(numbers))
         return rows if self._transform is None else [self._transform(row) for row in rows]
 
     def sampler(
@@ -204,10 +204,10 @@ class IterableDataset(data.IterableDataset):  # type: ignore[misc]
     def __iter__(self) -> Iterator[Any]:
         for batch in self._batches(int(self._epoch)):
             if self._batch_size is None:
-                rows = _rows(self._reader, batch)
+                rows = _as_rows(self._reader, batch)
                 yield from rows if self._transform is None else map(self._transform, rows)
             else:
-                columns = _batch(self._reader, batch)
+                columns = _as_batch(self._reader, batch)
                 yield columns if self._transform is None else self._transform(columns)
 
     def _batches(self, epoch: int) -> Iterator[Fetched]:
