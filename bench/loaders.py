@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -30,7 +29,7 @@ from pathlib import Path
 
 from loader_data import ARRAY, JPEG, PNG, Samples, check, samples_of
 from loader_systems import OURS, SYSTEMS
-from table import machine, number
+from table import machine, number, versions
 
 KINDS = (ARRAY, PNG, JPEG)
 PACKAGES = ("tensor-cas", "torch", "numpy", "pillow", "simplejpeg", "deeplake", "datasets", "webdataset")
@@ -101,7 +100,7 @@ def report(found: Found, failures: dict[str, str], whats: dict[str, str], rounds
     """One Markdown table."""
     systems = [name for name in SYSTEMS if any(name in figures for figures in found.values())]
     lines = [
-        f"{dt.datetime.now(dt.UTC).date().isoformat()}; {machine()}; {versions()}; samples a second, "
+        f"{dt.datetime.now(dt.UTC).date().isoformat()}; {machine()}; {versions(PACKAGES)}; samples a second, "
         f"medians of {rounds}.",
         "",
         "| samples | workers | " + " | ".join(systems) + " | best of cas / best peer |",
@@ -115,17 +114,6 @@ def report(found: Found, failures: dict[str, str], whats: dict[str, str], rounds
         ratio = number(ours / peers) if ours and peers else "-"
         lines.append(f"| {whats[kind]} | {workers} | {' | '.join(cells)} | {ratio} |")
     return "\n".join(lines + [f"\nFailed: {who}: {why}" for who, why in failures.items()])
-
-
-def versions() -> str:
-    """The versions of what is installed."""
-    found = []
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ", ".join(found)
 
 
 def compare(options: argparse.Namespace, work: Path) -> tuple[Runner, dict[str, str]]:

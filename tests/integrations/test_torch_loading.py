@@ -285,6 +285,30 @@ class TestLoader:
         assert first["y"] == [torch.tensor(1), None]
         assert second["y"].tolist() == [3, 4]
 
+    @pytest.mark.parametrize(("workers", "context"), FEW)
+    def test_shapes_that_differ_come_from_workers(self, tmp_path: Path, workers: int, context: str | None) -> None:
+        sizes = [(3, 2), (0, 5), (1, 1), (4, 7)]
+        deep = np.full((2, 2), 40_000, np.uint16)
+        rows = [np.arange(height * width, dtype=np.int16).reshape(height, width) for height, width in sizes]
+        with cas.create(
+            tmp_path / "ds", schema={"x": cas.types.Array("int16", (None, None)), "y": "image", "z": "image"}
+        ) as ds:
+            images = [np.full((size + 1, 3, 3), size, np.uint8) for size in range(4)]
+            ds.append({"x": rows, "y": images, "z": [deep, *images[:3]]})
+            ds.commit()
+            data = ds.pytorch()
+        (batch,) = data.loader(4, shuffle=False, **options_of(workers, context))
+        if workers != 4:
+            (again,) = DataLoader(data.iterable(batch_size=4), None, **options_of(workers, context))
+            assert all(map(torch.equal, again["x"] + again["y"] + again["z"], batch["x"] + batch["y"] + batch["z"]))
+        assert [image.dtype for image in batch["z"]] == [torch.uint16, *[torch.uint8] * 3]
+        assert int(batch["z"][0].to(torch.int64).max()) == 40_000
+        assert type(batch["x"]) is list
+        for row, expected in zip(batch["x"], rows, strict=True):
+            assert (row.dtype, row.shape) == (torch.int16, expected.shape)
+            assert np.array_equal(row.numpy(), expected)
+        assert [(image.shape, int(image.max())) for image in batch["y"]] == [((3, n + 1, 3), n) for n in range(4)]
+
     def test_last_batch_is_left_out(self, data: Any) -> None:
         loader = data.loader(64, drop_last=True)
         assert [len(batch["n"]) for batch in loader] == [64] * (ROWS // 64)
