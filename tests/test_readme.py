@@ -21,6 +21,8 @@ from cas import errors
 from cas.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parent.parent
+OPTIONAL = {"torch"}
+"""Libraries without which a block is left out."""
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
