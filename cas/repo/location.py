@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
+from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError, shown
 from cas.store.lmdb import is_store
 
 _REMOTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -31,10 +31,8 @@ def parse_url(url: Url) -> Location:
     The store is the nearest directory at or above the path that is one. What follows an ``@`` is the revision, if
     the path before it is in a store. Raises :class:`~cas.errors.InvalidInputError` for an empty url.
     """
-    if not isinstance(url, (str, os.PathLike)) or not isinstance(text := os.fspath(url), str):
-        raise InvalidTypeError(f"url {url!r} is not a path; expected a str or pathlib.Path")
-    text = text.removeprefix("file://")
-    if not text or "\0" in text or not _encodable(text):
+    text = _path_text(url, "url").removeprefix("file://")
+    if not text:
         raise InvalidInputError(f"url {text!r} is not a path; expected the path of a store or dataset")
     if _REMOTE.match(text):
         raise UnsupportedError(f"url {text!r} is not a local path; other stores are not supported yet")
@@ -49,6 +47,29 @@ def parse_url(url: Url) -> Location:
     return whole
 
 
+def local_path(path: Url, what: str) -> Path:
+    """Returns a path that somebody gave, with ``~`` expanded; ``what`` says in errors which path it is.
+
+    Raises :class:`~cas.errors.InvalidTypeError` for what is no path, ``InvalidInputError`` for one that cannot be.
+    """
+    return _expanded(_path_text(path, what), what)
+
+
+def _path_text(path: object, what: str) -> str:
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
+        raise InvalidTypeError(f"{what} {shown(path)} is not a path; expected a str or pathlib.Path")
+    if not text or "\0" in text or not _encodable(text):
+        raise InvalidInputError(f"{what} {shown(text)} is not a path; expected that of a file or folder")
+    return text
+
+
+def _expanded(text: str, what: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InvalidInputError(f"{what} {shown(text)} is not a path: {error}") from None
+
+
 def _encodable(text: str) -> bool:
     try:
         os.fsencode(text)
@@ -58,10 +79,7 @@ def _encodable(text: str) -> bool:
 
 
 def _locate(text: str, revision: str | None) -> Location:
-    try:
-        path = Path(os.path.abspath(Path(text).expanduser()))
-    except RuntimeError as error:
-        raise InvalidInputError(f"url {text!r} is not a path: {error}") from None
+    path = Path(os.path.abspath(_expanded(text, "url")))
     for candidate in (path, *path.parents):
         if is_store(candidate):
             name = "" if path == candidate else path.relative_to(candidate).as_posix()

@@ -10,7 +10,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +18,7 @@ from cas.chunking.cut import PIECE_BYTES
 from cas.codec import cbor
 from cas.errors import InvalidInputError, InvalidTypeError, shown
 from cas.hashing import Bytes, hash_chunk
+from cas.repo.location import local_path
 from cas.tree.stream import row_key
 
 PART_BYTES: Final = 64 * PIECE_BYTES
@@ -99,7 +99,8 @@ def content_of(value: object) -> Content:
     tensor an ``npy`` file, and what JSON has, a ``json`` file.
     """
     if isinstance(value, (str, os.PathLike)):
-        return Content(PurePath(os.fspath(value)).suffix, _file_parts(value))
+        path = local_path(value, "the file")
+        return Content(path.suffix, _file_parts(path))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return Content("", [bytes(value)])
     if _is_tensor(value):

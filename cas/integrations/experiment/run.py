@@ -29,7 +29,7 @@ from cas.integrations.lock.file import LockFile, read_lock
 from cas.integrations.lock.locking import open_entry
 from cas.integrations.lock.pin import open_pin, pin_url, portable_url
 from cas.integrations.lock.toml import check_name
-from cas.repo.location import Url
+from cas.repo.location import Url, local_path
 from cas.store.forks import renewed_in_children
 
 
@@ -294,9 +294,12 @@ def _check_text(text: object, what: str) -> str:
 def _scalar(name: object, value: object) -> Any:
     if not isinstance(name, str):
         raise InvalidTypeError(f"a logged value is named {shown(name)}; expected text")
+    _check_text(name, "the name of a logged value")
     found = plain_number(value)
-    if getattr(found, "ndim", None) == 0:
-        found = found.item()  # type: ignore[attr-defined]
+    if getattr(found, "ndim", None) == 0 and hasattr(found, "item"):
+        found = found.item()
+    if isinstance(found, str):
+        _check_text(found, f"the value of {name!r}")
     if found is not None and not isinstance(found, (bool, int, float, str)):
         raise InvalidTypeError(
             f"{name!r} cannot be logged: {shown(value)}; expected a number, text, bool or None (run.output takes more)"
@@ -309,13 +312,13 @@ def _code_folder(code: object) -> Path | None:
         return None
     if code is True or code is None:
         return Path.cwd()
-    if not isinstance(code, (str, os.PathLike)) or not isinstance(text := os.fspath(code), str):
+    if not isinstance(code, (str, os.PathLike)):
         raise InvalidTypeError(
             f"code={shown(code)} is not valid; expected a file or folder of a git repository, or a bool"
         )
-    path = Path(text).expanduser()
-    if not path.exists():
-        raise InvalidInputError(f"code={text!r} is not there; expected a file or folder of a git repository")
+    path = local_path(code, "code")
+    if not os.path.exists(path):
+        raise InvalidInputError(f"code={shown(code)} is not there; expected a file or folder of a git repository")
     return path if path.is_dir() else path.parent
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from cas.codec.values import decode_values, single_values
@@ -14,6 +13,7 @@ from cas.dataset.state import State
 from cas.errors import ColumnNotFoundError, InvalidInputError
 from cas.integrations.arrow_columns import encoded_type
 from cas.integrations.formats.source import is_image
+from cas.repo.location import local_path
 from cas.types import Type
 
 Report = Callable[[int, int, int, int], None]
@@ -104,7 +104,7 @@ def export(
 
     ``report`` is told of rows done and in all, and of bytes done and in all, after each batch.
     """
-    path = Path(target).expanduser()
+    path = local_path(target, "the target")
     chosen = format or _SUFFIXES.get(path.suffix.lower())
     if chosen not in FORMATS:
         raise InvalidInputError(f"the format {format or path.name!r} is unknown; expected one of {', '.join(FORMATS)}")

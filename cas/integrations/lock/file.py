@@ -13,8 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from cas.errors import InvalidInputError, InvalidTypeError, NotFoundError, StoreError
+from cas.errors import InvalidInputError, NotFoundError, StoreError
 from cas.integrations.lock.toml import Entries, Entry, format_lock, parse_lock
+from cas.repo.location import local_path
 
 LOCK_NAME: Final = "cas.lock"
 _MOST_BYTES: Final = 16 << 20
@@ -74,11 +75,7 @@ def _lock_of(path: Path, entries: Entries) -> LockFile:
 
 def _place(path: str | os.PathLike[str]) -> Path:
     """The file itself, links followed: it is replaced where it stands."""
-    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
-        raise InvalidTypeError(f"lock file {path!r} is not a path; expected a str or pathlib.Path")
-    if not text or "\0" in text:
-        raise InvalidInputError(f"lock file {text!r} is not a path; expected one such as {LOCK_NAME!r}")
-    return Path(os.path.realpath(Path(text).expanduser()))
+    return Path(os.path.realpath(local_path(path, "lock file")))
 
 
 def _read(path: Path) -> bytes | None:

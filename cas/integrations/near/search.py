@@ -57,7 +57,7 @@ def find_near_duplicates(
 
 
 def _image_type(dataset: ReadOnlyDataset, column: str) -> Image:
-    kind = plain_type(dataset[column].type)
+    kind = plain_type(dataset._column_state(column).type)
     if isinstance(kind, Image):
         return kind
     raise InvalidInputError(
