@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cas.codec.values import decode_values, single_values
+from cas.codec.values import Streams, decode_values, single_values
 from cas.dataset.readable import Readable
 from cas.dataset.state import State
 from cas.errors import ColumnNotFoundError, InvalidInputError
-from cas.integrations.arrow_columns import encoded_type
-from cas.integrations.formats.source import is_image
+from cas.integrations.formats.source import encoded_type, is_image
 from cas.types import Type
 
 Report = Callable[[int, int, int, int], None]
@@ -57,18 +56,21 @@ class ExportTable:
 
     def batches(self, most_rows: int = _BATCH_ROWS, most_bytes: int = _BATCH_BYTES) -> Iterator[RowBatch]:
         """Yields all rows in order, in batches of about so many bytes."""
+        for start, streams in self.streams(most_rows, most_bytes):
+            values = {name: decode_values(encoded_type(self.schema[name]), rows) for name, rows in streams.items()}
+            yield RowBatch(start, values)
+
+    def streams(self, most_rows: int, most_bytes: int) -> Iterator[tuple[int, dict[str, Streams]]]:
+        """Yields the number of the first row of each batch and, by column, its rows as they are stored."""
         columns = {name: self._state.columns[name] for name in self.schema}
         size = sum(stream.size_bytes for column in columns.values() for stream in column.streams.values())
         step = max(1, min(most_rows, most_bytes * self.rows // max(1, size)))
         done = 0
         for start in range(0, self.rows, step):
             stop = min(start + step, self.rows)
-            values = {}
-            for name, column in columns.items():
-                streams = column.read(start, stop)
-                done += sum(rows.nbytes for rows in streams.values())
-                values[name] = decode_values(encoded_type(column.type), streams)
-            yield RowBatch(start, values)
+            batch = {name: column.read(start, stop) for name, column in columns.items()}
+            yield start, batch
+            done += sum(rows.nbytes for streams in batch.values() for rows in streams.values())
             if self._report is not None:
                 self._report(stop, self.rows, done, size)
 
