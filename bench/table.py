@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 
 from systems import SYSTEMS, system_class
@@ -123,10 +124,10 @@ def machine() -> str:
     return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {system}, Python {platform.python_version()}"
 
 
-def versions() -> str:
+def versions(packages: Iterable[str] = (*PACKAGES, "datasets", "h5py")) -> str:
     """The versions of what is installed."""
     found = []
-    for name in (*PACKAGES, "datasets", "h5py"):
+    for name in packages:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cas.integrations.experiment.run import Run, experiment
     from cas.integrations.formats.huggingface import from_huggingface
     from cas.integrations.lock.locking import open_locked
+    from cas.integrations.tensors.loading import load_tensors, tensor_names
+    from cas.integrations.tensors.saving import save_tensors
 
 __version__ = "0.1.0"
 
@@ -79,11 +81,14 @@ __all__ = [
     "from_polars",
     "init",
     "like",
+    "load_tensors",
     "open",
     "open_async",
     "open_locked",
     "open_read_only",
     "runs",
+    "save_tensors",
+    "tensor_names",
     "types",
 ]
 
@@ -108,6 +113,8 @@ _MODULES = {
     "integrations.experiment.run": ("Run", "experiment"),
     "integrations.lock.locking": ("open_locked",),
     "integrations.formats.huggingface": ("from_huggingface",),
+    "integrations.tensors.loading": ("load_tensors", "tensor_names"),
+    "integrations.tensors.saving": ("save_tensors",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

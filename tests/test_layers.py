@@ -32,6 +32,15 @@ ONLY_IN = {
     "pandas": {"cas.integrations.pandas"},
     "polars": {"cas.integrations.polars"},
     "PIL": {"cas.codec.images", "cas.integrations.contact_sheet", "cas.integrations.pictures"},
+    "simplejpeg": {"cas.codec.images"},
+    "torch": {
+        "cas.integrations.tensors.memory",
+        "cas.integrations.torch.datasets",
+        "cas.integrations.torch.loader",
+        "cas.integrations.torch.opening",
+        "cas.integrations.torch.sampler",
+        "cas.integrations.torch.tensors",
+    },
 }
 
 
@@ -192,11 +201,14 @@ def test_exported_names() -> None:
         "from_polars",
         "init",
         "like",
+        "load_tensors",
         "open",
         "open_async",
         "open_locked",
         "open_read_only",
         "runs",
+        "save_tensors",
+        "tensor_names",
         "types",
     ]
     assert all(hasattr(cas, name) for name in cas.__all__)
@@ -204,7 +216,7 @@ def test_exported_names() -> None:
 
 def test_import_is_light() -> None:
     """Neither the terminal's libraries nor optional ones are loaded by ``import cas`` and its names."""
-    heavy = ["click", "rich", "PIL", "torch", "pandas", "polars", "pyarrow", "datasets", "ml_dtypes"]
+    heavy = ["click", "rich", "PIL", "torch", "pandas", "polars", "pyarrow", "datasets", "ml_dtypes", "simplejpeg"]
     code = f"import sys; from cas import *; print([name for name in {heavy!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

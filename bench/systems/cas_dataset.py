@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 import cas
-from cas import create, errors, init, open, open_read_only, types  # noqa: A004, F401  # their import is not to be timed
+from cas import (  # noqa: F401  # their import is not to be timed
+    create,
+    errors,
+    init,
+    load_tensors,
+    open,  # noqa: A004
+    open_read_only,
+    save_tensors,
+    types,
+)
 from systems.contract import FILE, Array, Batch, Column, Ints, System, Tensors
 
 
@@ -103,16 +112,9 @@ class Cas(System):
         return np.array([change.row for change in changes])
 
     def save(self, name: str, tensors: Tensors) -> None:
-        """Keeps a tensor a row: its name, shape, and numbers one after the other."""
         if not self.place.exists():
             cas.init(self.place)
-        schema = {"name": "text", "shape": types.Sequence(types.Int64), "data": types.Array("float32", (None,))}
-        with cas.create(self.place / name, schema=schema) as ds:
-            shapes = [list(tensor.shape) for tensor in tensors.values()]
-            ds.append({"name": list(tensors), "shape": shapes, "data": [tensor.ravel() for tensor in tensors.values()]})
-            ds.commit("saved")
+        cas.save_tensors(self.place / name, tensors)
 
     def load(self, name: str) -> dict[str, Array]:
-        with cas.open_read_only(self.place / name) as ds:
-            columns = zip(ds["name"][:], ds["shape"][:], ds["data"][:], strict=True)
-            return {name: data.reshape(shape) for name, shape, data in columns}
+        return cas.load_tensors(self.place / name)

@@ -84,11 +84,13 @@ def _cut_group(rows: Rows, begin: int, end: int, *, ended: bool) -> list[int]:
         return []
     small = rows.slice(begin, end)
     sizes = _FixedSizes(small) if small.row_bytes is not None else _VaryingSizes(small)
-    strong, weak = _candidates(small, sizes)
     window = window_rows(small.row_bytes)
     cuts: list[int] = []
     start, passed, count = 0, 0, small.count
     total = sizes.total(count)
+    if count < window and total <= MAX_BYTES:
+        return [end] if ended else []  # too few for any rule, which is told without their hashes
+    strong, weak = _candidates(small, sizes)
     while start < count:
         # Rule 5: the chunk holds at most the rows up to `limit`.
         limit = sizes.rows_within(passed + MAX_BYTES)

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 import cas
+from cas.cli.import_checkpoint import import_checkpoint
 from cas.cli.main import EXIT_INCOMPLETE
 from cas.cli.output import json_option, print_json, printable, progress
 from cas.dataset.summary import format_bytes
 from cas.integrations.folder.importing import ImportResult, import_folder
 from cas.integrations.formats.importing import LEAVE_OUT, MISSING
 from cas.integrations.formats.landing import import_into
-from cas.integrations.formats.opening import FORMATS, IMAGEFOLDER, open_source, recognise_format
+from cas.integrations.formats.opening import FORMATS, IMAGEFOLDER, SAFETENSORS, open_source, recognise_format
 
 _FORMATS = "\n".join(f"  {name:12} {text}" for name, text in FORMATS.items())
 _HELP = f"""Bring the images and rows of SOURCE into the dataset at URL, as a new version.
@@ -24,9 +25,9 @@ Formats, told by --format, or else by the name of a file and by what is in a fol
 {_FORMATS}
 
 The dataset is made if it does not exist. Of a folder of images the columns are path, image (the file, bit for bit)
-and label (the first folder level). Run again, it commits only what was added, changed or removed, and no version
-where nothing was. What is left out is listed; the exit code is 1 then. An import of a folder that was interrupted
-goes on where it was; others begin anew.
+and label (the first folder level); of a checkpoint the rows are its tensors. Run again, it commits only what was
+added, changed or removed, and no version where nothing was. What is left out is listed; the exit code is 1 then. An
+import of a folder that was interrupted goes on where it was; others begin anew.
 """
 
 
@@ -63,6 +64,12 @@ def command(
     **options: str | None,
 ) -> None:
     format_ = format_ or recognise_format(sources[0])
+    if format_ == SAFETENSORS:
+        _refuse_options(options, "a checkpoint")
+        if len(sources) > 1 or jobs is not None or rehash:
+            raise click.UsageError("a checkpoint is one file, or one index; --jobs and --rehash are not for it.")
+        import_checkpoint(Path(sources[0]), url, message=message, author=author, as_json=as_json)
+        return
     made = not cas.exists(url)
     with progress("Importing", quiet=quiet) as report:
         facts: dict[str, Any] = {"message": message, "author": author, "report": report}
@@ -85,10 +92,14 @@ def command(
         ctx.exit(EXIT_INCOMPLETE)
 
 
-def _import_folder(sources: tuple[str, ...], url: str, options: dict[str, str | None], **facts: Any) -> ImportResult:
+def _refuse_options(options: dict[str, str | None], what: str) -> None:
     for name, value in options.items():
         if value is not None:
-            raise click.UsageError(f"--{name} is not for folders of images; leave it out.")
+            raise click.UsageError(f"--{name} is not for {what}; leave it out.")
+
+
+def _import_folder(sources: tuple[str, ...], url: str, options: dict[str, str | None], **facts: Any) -> ImportResult:
+    _refuse_options(options, "a folder of images")
     if len(sources) > 1:
         raise click.UsageError("one folder of images is imported at a time.")
     folder = Path(sources[0])

@@ -25,7 +25,7 @@ from cas.errors import (
 
 COMMANDS: Final = {
     "init": "Make a store for many datasets.",
-    "import": "Bring images and rows of many formats into a dataset, or up to date with them.",
+    "import": "Bring images, rows of many formats or a checkpoint into a dataset, or up to date with them.",
     "log": "List the versions of a dataset.",
     "reflog": "List where branches and tags have been, also deleted ones.",
     "show": "Show one version: its message, schema, size and what changed.",
@@ -42,7 +42,7 @@ COMMANDS: Final = {
     "du": "Count what deleting branches and tags would free.",
     "duplicates": "List groups of identical rows, or of images that look alike.",
     "leaks": "List rows that stand in another dataset or split too.",
-    "export": "Write a version in another format: parquet, webdataset, imagefolder.",
+    "export": "Write a version in another format: parquet, webdataset, imagefolder, safetensors.",
     "checkout": "Write the images of a version, or all of a run, to a folder, bit for bit.",
     "lock": "Pin versions of datasets in a file, verify them, and write them out.",
     "gc": "Remove what no branch, tag or recent move leads to.",

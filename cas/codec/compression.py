@@ -25,6 +25,9 @@ _PLANE_SIZES: Final = (2, 4, 8, 16)
 _WIDE: Final = {8: np.dtype("<u8")}
 _PROBE_BYTES: Final = 4096
 _NOISE_BYTES: Final = 2 * _PROBE_BYTES
+_SCRATCH_FROM_BYTES: Final = 32 << 10
+_MOST_SCRATCH_BYTES: Final = 1 << 20
+_REPEATED_BYTE: Final = 1
 _local = threading.local()
 
 
@@ -56,8 +59,7 @@ def encode(payload: Bytes, *, element_bytes: int = 1, compress: bool = True) -> 
         return payload
     limit = len(payload) - len(payload) // 8
     if element_bytes in _PLANE_SIZES and _planes_win(payload, element_bytes):
-        frame = _PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)
-        framed = frame + _compress(_to_planes(payload, element_bytes))
+        framed = _compress_planes(payload, element_bytes)
     elif _is_noise(payload):
         return payload
     else:
@@ -75,11 +77,12 @@ def decode(blob: Bytes, size: int, *, exact: bool = True) -> Bytes:
         if len(blob) > size or (exact and len(blob) != size):
             raise CorruptedError(f"a blob holds {len(blob)} bytes where {size} are declared")
         return blob
-    unpacked, element_bytes = _unpack(blob, size, exact)
-    if not element_bytes:
-        return unpacked
-    payload = np.empty(len(unpacked), np.uint8)
-    _from_planes(unpacked, element_bytes, payload)
+    if bytes(blob[:4]) == ZSTD_MAGIC:
+        return _decompress(blob, size, exact)
+    element_bytes = _planes_element(blob)
+    planes = np.frombuffer(_decompress(blob[_PLANES_FRAME.size :], size, exact), np.uint8)
+    payload = np.empty(len(planes), np.uint8)
+    _from_planes(planes, element_bytes, payload)
     return payload.data
 
 
@@ -89,20 +92,23 @@ def decode_into(blob: Bytes, payload: Flat) -> None:
         if len(blob) != len(payload):
             raise CorruptedError(f"a blob holds {len(blob)} bytes where {len(payload)} are declared")
         payload.data[:] = blob
-        return
-    unpacked, element_bytes = _unpack(blob, len(payload), True)
-    if element_bytes:
-        _from_planes(unpacked, element_bytes, payload)
+    elif bytes(blob[:4]) == ZSTD_MAGIC:
+        _decompress_into(blob, payload)
     else:
-        payload.data[:] = unpacked
+        element_bytes = _planes_element(blob)
+        planes = _scratch(len(payload))
+        _decompress_into(blob[_PLANES_FRAME.size :], planes)
+        _from_planes(planes, element_bytes, payload)
 
 
-def _unpack(blob: Bytes, size: int, exact: bool) -> tuple[bytes, int]:
-    """What the frame of a blob holds, and the size of the elements whose byte planes these are, or 0."""
-    if bytes(blob[:4]) == ZSTD_MAGIC:
-        return _decompress(blob, size, exact), 0
-    element_bytes = _planes_element(blob)
-    return _decompress(blob[_PLANES_FRAME.size :], size, exact), element_bytes
+def _scratch(size: int) -> Flat:
+    """Memory of this thread, which is used again: new memory costs more than what is done in it."""
+    scratch: Flat | None = getattr(_local, "scratch", None)
+    if scratch is None or len(scratch) < size:
+        scratch = np.empty(size, np.uint8)
+        if size <= _MOST_SCRATCH_BYTES:
+            _local.scratch = scratch
+    return scratch[:size]
 
 
 def _planes_element(blob: Bytes) -> int:
@@ -122,15 +128,19 @@ def _compress(payload: Bytes) -> bytes:
     return compressor.compress(payload)
 
 
-def _decompress(frame: Bytes, size: int, exact: bool) -> bytes:
+def _decompressor() -> zstandard.ZstdDecompressor:
     decompressor: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
     if decompressor is None:
         decompressor = _local.decompressor = zstandard.ZstdDecompressor()
+    return decompressor
+
+
+def _decompress(frame: Bytes, size: int, exact: bool) -> bytes:
     try:
         declared = zstandard.frame_content_size(frame)
         if declared < 0 or declared > size or (exact and declared != size):
             raise CorruptedError(f"a blob unpacks to {declared} bytes where {size} are declared")
-        payload = decompressor.decompress(frame, allow_extra_data=False)
+        payload = _decompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CorruptedError(f"a blob cannot be unpacked: {error}") from error
     if len(payload) != declared:
@@ -138,10 +148,43 @@ def _decompress(frame: Bytes, size: int, exact: bool) -> bytes:
     return payload
 
 
+def _decompress_into(frame: Bytes, payload: Flat) -> None:
+    """Unpacks a frame whose content is as long as the payload."""
+    if len(payload) < _SCRATCH_FROM_BYTES:
+        payload.data[:] = _decompress(frame, len(payload), exact=True)
+        return
+    try:
+        declared = zstandard.frame_content_size(frame)
+        if declared != len(payload):
+            raise CorruptedError(f"a blob unpacks to {declared} bytes where {len(payload)} are declared")
+        if _frame_end(frame) != len(frame):
+            raise CorruptedError("a blob holds more or less than one frame")
+        reader = _decompressor().stream_reader(frame)
+        done = 0
+        while done < declared and (count := reader.readinto(payload.data[done:])):
+            done += count
+    except zstandard.ZstdError as error:
+        raise CorruptedError(f"a blob cannot be unpacked: {error}") from error
+    if done != declared:
+        raise CorruptedError(f"a blob unpacks to {done} bytes where {declared} are declared")
+
+
+def _frame_end(frame: Bytes) -> int:
+    """Where a frame ends, by the sizes of its blocks (RFC 8878, section 3.1.1): the reader passes over what follows."""
+    at, last = zstandard.frame_header_size(frame), 0
+    while not last and at + 3 <= len(frame):
+        header = int.from_bytes(frame[at : at + 3], "little")
+        last, kind, size = header & 1, header >> 1 & 3, header >> 3
+        at += 3 + (1 if kind == _REPEATED_BYTE else size)
+    if not last:
+        return -1
+    return at + (4 if zstandard.get_frame_parameters(frame).has_checksum else 0)
+
+
 def _planes_win(payload: Bytes, element_bytes: int) -> bool:
     """Whether byte planes come out smaller, by a probe: zstd is slowest on the elements as they are."""
     probe = memoryview(payload)[:_PROBE_BYTES]
-    return len(_compress(_to_planes(probe, element_bytes))) < len(_compress(probe))
+    return len(_compress_planes(probe, element_bytes)) < len(_compress(probe))
 
 
 def _is_noise(payload: Bytes) -> bool:
@@ -153,27 +196,50 @@ def _is_noise(payload: Bytes) -> bool:
     return len(_compress(b"".join((view[:half], view[middle : middle + half])))) >= _PROBE_BYTES
 
 
-def _to_planes(payload: Bytes, element_bytes: int) -> Bytes:
+def _compress_planes(payload: Bytes, element_bytes: int) -> bytes:
+    """Returns the frame that names the filter, and that of the byte-plane form, each plane in blocks of its own.
+
+    One block has one table of codes: where exponents share one with random bits of mantissas, nothing is saved.
+    """
     elements, rest = _whole_elements(payload, element_bytes)
-    planes = np.ascontiguousarray(elements.T)
-    return b"".join((planes.data, rest)) if len(rest) else planes.data
+    frame = _planes_compressor().compressobj(size=len(payload))
+    blocks = [_PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)]
+    for number in range(element_bytes):
+        plane = np.ascontiguousarray(elements[:, number])
+        blocks += frame.compress(plane.data), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    blocks += frame.compress(rest), frame.flush()
+    return b"".join(blocks)
 
 
-def _from_planes(planes: bytes, element_bytes: int, payload: Flat) -> None:
+def _planes_compressor() -> zstandard.ZstdCompressor:
+    """What codes bytes by how often they are: planes of numbers hardly repeat, and a search for matches finds chance.
+
+    The smallest table of matches still finds runs, which planes of small or equal numbers are.
+    """
+    compressor: zstandard.ZstdCompressor | None = getattr(_local, "planes", None)
+    if compressor is None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            DEFAULT_LEVEL, strategy=zstandard.STRATEGY_FAST, hash_log=6, min_match=7
+        )
+        compressor = _local.planes = zstandard.ZstdCompressor(compression_params=parameters)
+    return compressor
+
+
+def _from_planes(planes: Flat, element_bytes: int, payload: Flat) -> None:
     """Writes the elements of planes, which are as long as the payload."""
     count = len(planes) // element_bytes
     elements, _ = _whole_elements(payload, element_bytes)
-    flat = np.frombuffer(planes, np.uint8)
     # The first plane, widened, is all there is to elements whose other bytes are zero.
     if element_bytes in _WIDE and payload.__array_interface__["data"][0] % element_bytes == 0:
-        elements.reshape(-1).view(_WIDE[element_bytes])[:] = flat[:count]
+        elements.reshape(-1).view(_WIDE[element_bytes])[:] = planes[:count]
         zeros = bytes(count)
-        used = [plane for plane in range(1, element_bytes) if planes[plane * count : (plane + 1) * count] != zeros]
+        parts = {plane: planes[plane * count : (plane + 1) * count] for plane in range(1, element_bytes)}
+        used = [plane for plane, part in parts.items() if part.tobytes() != zeros]
     else:
         used = list(range(element_bytes))
     for plane in used:
-        elements[:, plane] = flat[plane * count : (plane + 1) * count]
-    payload[count * element_bytes :] = flat[count * element_bytes :]
+        elements[:, plane] = planes[plane * count : (plane + 1) * count]
+    payload[count * element_bytes :] = planes[count * element_bytes :]
 
 
 def _whole_elements(payload: Bytes | Flat, element_bytes: int) -> tuple[Flat, memoryview]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cas.codec.rows import Ints
-from cas.codec.values import decode_values, single_values
+from cas.codec.values import single_values
 from cas.dataset.bridges import ColumnBridges
+from cas.dataset.decoding import decode_rows
 from cas.dataset.indexing import check_row, select
 from cas.dataset.state import ColumnState
-from cas.errors import CorruptedError, InvalidTypeError
+from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
 from cas.types import DATA, Type
 
 if TYPE_CHECKING:
@@ -72,8 +74,8 @@ class ReadOnlyColumn(ColumnBridges):
             except CorruptedError as error:
                 raise self._told(error, state, numbers) from error
         try:
-            values = decode_values(state.type, streams)
-        except CorruptedError as error:
+            values = decode_rows(state.type, streams)
+        except (CorruptedError, InvalidInputError) as error:
             raise self._told(error, state, numbers) from error
         return single_values(state.type, values)[0] if isinstance(selected, int) else values
 
@@ -108,8 +110,22 @@ class ReadOnlyColumn(ColumnBridges):
         except CorruptedError as error:
             raise self._told(error, state, range(done, numbers.stop)) from error
 
-    def _told(self, error: CorruptedError, state: ColumnState, numbers: range | Ints) -> CorruptedError:
-        """The error with what it means here: which of the rows that were asked for cannot be read."""
+    @contextmanager
+    def _telling(self, state: ColumnState, numbers: range | Ints) -> Iterator[None]:
+        """Gives errors of reading and decoding rows at some numbers what they mean here: see :meth:`_told`."""
+        try:
+            yield
+        except (CorruptedError, InvalidInputError) as error:
+            raise self._told(error, state, numbers) from error
+
+    def _told(
+        self, error: CorruptedError | InvalidInputError, state: ColumnState, numbers: range | Ints
+    ) -> CorruptedError | InvalidInputError:
+        """The error with what it means here: which of the rows that were asked for cannot be read, or decoded."""
+        if isinstance(error, InvalidInputError):
+            row = None if error.row is None else int(numbers[error.row])
+            where = "" if row is None else f", row {row}"
+            return type(error)(f"column {self._name!r}{where}: {error}", column=self._name, row=row)
         rows = state.damaged_rows(error.blob, numbers)
         version = self._dataset.version.id
         runs = ", ".join(f"{start} to {stop - 1}" if stop - start > 1 else str(start) for start, stop in rows[:8])

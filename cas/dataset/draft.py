@@ -38,6 +38,7 @@ FLUSH_SECONDS: Final = 10.0
 
 Encoded = dict[str, Streams]
 RowEdit = tuple[int, int, Encoded | None, int]
+ColumnEdit = tuple[int, int, Streams]
 
 
 class Draft:
@@ -86,6 +87,18 @@ class Draft:
         with self._change(sum(_size_bytes(new) for _, _, new, _ in edits if new)):
             self.state.splice([(start, stop, new and _own(new), count) for start, stop, new, count in edits])
             self._row_pieces.splice([(start, stop, Inserted(count)) for start, stop, _, count in edits])
+            self._settle_if_large()
+
+    def update(self, edits: Mapping[str, Sequence[ColumnEdit]]) -> None:
+        """Stages new values, in each column, for rows ``start`` to ``stop`` of several edits in ascending order.
+
+        Varying rows are not copied: they stay as they are until the commit, or a change that is not done.
+        """
+        if not edits:
+            return
+        with self._change(sum(_size_bytes({name: new}) for name, some in edits.items() for _, _, new in some)):
+            for name, some in edits.items():
+                self.state.columns[name].splice(some)
             self._settle_if_large()
 
     def assign(self, column: ColumnState, selected: Selection, streams: Streams) -> None:

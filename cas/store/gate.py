@@ -319,8 +319,8 @@ class BlobWriter:
         done = 0
         for batch in _payload_batches(payloads):
             size = sum(map(len, batch))
-            large = size >= _LARGE_CHUNK_BYTES * len(batch)
-            keys = map_in_pool(hash_chunk, batch, _ITEMS_PER_TASK if large else len(batch))
+            mean = size // len(batch)
+            keys = map_in_pool(hash_chunk, batch, _items_per_task(mean) if mean >= _LARGE_CHUNK_BYTES else len(batch))
             hashes += keys
             self._add_missing(keys, batch, layout, None if whole is None else whole[done : done + size])
             done += size
@@ -350,7 +350,9 @@ class BlobWriter:
             blob = compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
             return Laid.one(key, blob)
 
-        self._hold(map_in_pool(encode, [key for key in fresh if key in missing]))
+        lacking = [key for key in fresh if key in missing]
+        mean = sum(len(fresh[key]) for key in lacking) // max(1, len(lacking))
+        self._hold(map_in_pool(encode, lacking, _items_per_task(mean)))
 
     def _keep_lease(self) -> None:
         """Keeps what is put or passed over from being collected, as long as the writer is there."""
@@ -494,6 +496,11 @@ def _payload_batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
             begin, size = index + 1, 0
     if begin < len(payloads):
         yield payloads[begin:]
+
+
+def _items_per_task(mean_bytes: int) -> int:
+    """How many payloads of a mean size a thread takes at a time."""
+    return min(_ITEMS_PER_TASK, 1 + _TASK_BYTES // max(1, mean_bytes))
 
 
 def map_in_pool(

@@ -42,6 +42,8 @@ class FileLease:
     """A shared lock on one place of a file, held until it is released or dropped."""
 
     _descriptor = -1
+    # At the end of the interpreter modules may be gone before the last handles, as where PyTorch was imported.
+    _close = staticmethod(os.close)
 
     def __init__(self, path: Path, place: int) -> None:
         self._descriptor = _open(path, os.O_RDONLY)
@@ -50,7 +52,7 @@ class FileLease:
     def release(self) -> None:
         """Ends the lease. In a forked child this leaves it to the parent."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._close(self._descriptor)
             self._descriptor = -1
 
     def __del__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -36,6 +36,7 @@ class KeepRows:
 
 RowsPart = KeepRows | Rows
 _UNCUT_BYTES: Final = 1 << 20
+_UNWRITTEN_BYTES: Final = 8 << 20
 _DENSE: Final = 4
 """Of chunks with more rows than this for each that is wanted, the others are probably wanted soon."""
 
@@ -101,7 +102,12 @@ class StreamReader:
         return self._decode(entries).take(within + (np.cumsum(entries.rows) - entries.rows)[owners])
 
     def _take_by_halves(self, order: Ints) -> Rows:
-        """Rows of which some are in pieces: these are read one by one."""
+        """Rows of which some are in pieces: by halves, until none are, or all stand alone."""
+        spans = list(map(self.tree.span_of_row, order.tolist()))
+        if all(span.row_stop - span.row_start == 1 for span in spans):
+            entries = [self.tree.entries(span.extent_start, span.extent_stop) for span in spans]
+            flat = self._decode(Entries.concat(entries)).flat
+            return _owned(Rows.varying(flat, np.cumsum([int(part.sizes.sum()) for part in entries])))
         if len(order) == 1:
             return self.read(int(order[0]), int(order[0]) + 1)
         halves = [self._take_ascending(half, np.arange(len(half))) for half in np.array_split(order, 2)]
@@ -172,8 +178,8 @@ class StreamReader:
             flat = np.frombuffer(payloads[0] if len(payloads) == 1 else b"".join(payloads), np.uint8)
         if self.layout.row_bytes is not None:
             return unframe_group(flat.data, int(entries.rows.sum()), self.layout.row_bytes)
-        if (entries.rows == 1).all():
-            return Rows.varying(flat, np.cumsum(entries.sizes))
+        if (entries.rows <= 1).all() and entries.rows[-1:].all():
+            return Rows.varying(flat, np.cumsum(entries.sizes)[entries.rows == 1])
         return _decode_varying(split_payloads(flat, entries.sizes), entries.rows)
 
 
@@ -243,6 +249,17 @@ def build_stream(nodes: Nodes, rows: Rows, layout: Layout, writer: BlobWriter) -
     return edit_stream(StreamReader(nodes, EMPTY_STREAM, layout), [rows], writer)
 
 
+@dataclass(slots=True)
+class _Unwritten:
+    """Chunks that were cut: their payloads, the rows that each completes, the bytes of all, and perhaps the memory in
+    which they lie one after the other."""
+
+    payloads: list[Bytes] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    size_bytes: int = 0
+    whole: memoryview | None = None
+
+
 class ChunkCutter:
     """Cuts edited rows into chunks, keeping those of the old stream that stay as they are."""
 
@@ -253,23 +270,32 @@ class ChunkCutter:
         self._parts: list[Part] = []
         self._carry: list[Rows] = []
         self._uncut_bytes = 0
+        self._unwritten = _Unwritten()
         self._decoded: tuple[Span, Rows] | None = None
 
     def finish(self) -> list[Part]:
         """Ends the last chunk and returns the parts of the chunk level."""
         self._cut(final=True)
+        self._write()
         return self._parts
 
     def feed(self, rows: Rows) -> None:
         """Adds rows after those before."""
+        alone = rows.count == 1 and rows.row_bytes is None and rows.nbytes >= SINGLE_ROW_BYTES
+        if alone and self._carry:
+            self._cut(final=True)  # what is before ends there, and the row is not copied to stand behind it
         self._carry.append(rows)
         self._uncut_bytes += rows.nbytes + 1
-        if self._uncut_bytes > _UNCUT_BYTES:
-            self._cut(final=False)
+        if alone or self._uncut_bytes > _UNCUT_BYTES:
+            self._cut(final=alone)
 
     def add_copies(self, rows: Rows, copies: int) -> None:
         """Adds, at a cut, ``copies`` of the chunk that is known to hold these rows."""
-        entries = self._emit(rows, np.array([rows.count], np.int64))
+        self._write()
+        self._emit(rows, np.array([rows.count], np.int64))
+        self._write()
+        entries = self._parts.pop()
+        assert isinstance(entries, Entries)
         many = (np.tile(entries.hashes, (copies, 1)), np.tile(entries.rows, copies), np.tile(entries.sizes, copies))
         self._add(Entries(*many))
 
@@ -323,14 +349,14 @@ class ChunkCutter:
         rows = Rows.concat(self._carry, self._layout.row_bytes)
         cuts = find_cuts(rows, self._layout, final=final)
         if len(cuts):
-            self._add(self._emit(rows, cuts))
+            self._emit(rows, cuts)
         done = int(cuts[-1]) if len(cuts) else 0
         rest = rows.slice(done, rows.count)
         self._carry = [rest] if rest.count else []
         self._uncut_bytes = 0
 
-    def _emit(self, rows: Rows, cuts: Ints) -> Entries:
-        """Writes the chunks between cuts and returns their entries."""
+    def _emit(self, rows: Rows, cuts: Ints) -> None:
+        """Takes the chunks between cuts to be written."""
         starts = np.concatenate((np.zeros(1, np.int64), cuts[:-1]))
         counts = cuts - starts
         begins, ends = rows.offsets(starts), rows.offsets(cuts)
@@ -342,10 +368,27 @@ class ChunkCutter:
             payloads = [flat[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         else:
             payloads = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
-        sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
-        return Entries(self._writer.add_chunks(payloads, self._layout, whole=whole), counts, sizes)
+        if whole is not None and len(payloads) > 1:
+            # Chunks that lie together are written from where they lie.
+            self._write()
+            self._unwritten = _Unwritten(payloads, counts.tolist(), _UNWRITTEN_BYTES, whole)
+        else:
+            self._unwritten.payloads += payloads
+            self._unwritten.counts += counts.tolist()
+            self._unwritten.size_bytes += int((ends - begins).sum())
+        if self._unwritten.size_bytes >= _UNWRITTEN_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        """Hands the chunks that were cut to the writer: many at once, for it shares them between threads."""
+        chunks, self._unwritten = self._unwritten, _Unwritten()
+        if chunks.payloads:
+            sizes = np.fromiter(map(len, chunks.payloads), np.int64, len(chunks.payloads))
+            hashes = self._writer.add_chunks(chunks.payloads, self._layout, whole=chunks.whole)
+            self._parts.append(Entries(hashes, np.array(chunks.counts, np.int64), sizes))
 
     def _add(self, part: Part) -> None:
+        self._write()
         if len(self._parts) and isinstance(part, Keep):
             last = self._parts[-1]
             if isinstance(last, Keep) and last.stop == part.start:

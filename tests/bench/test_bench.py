@@ -230,3 +230,59 @@ def test_best_peer_is_neither_a_limit_nor_cas() -> None:
     assert table.best_peer(medians, Measure("ingest", "MB/s")) == "naive-lmdb"
     assert table.best_peer({"cas": 1.0, "npy": 2.0}, Measure("ingest", "MB/s")) is None
     assert set(medians) <= set(SYSTEMS)
+
+
+ONE_LOADER = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {bench!r})
+import loaders
+from loader_data import samples_of
+from loader_systems import SYSTEMS
+loaders._SECONDS = 0
+for kind in loaders.KINDS:
+    samples = samples_of(kind, {scale}, Path("none"))
+    for name in [name for name in SYSTEMS if SYSTEMS[name].module == {module!r}]:
+        place = Path({place!r}, kind + name)
+        SYSTEMS[name]().write(place, samples)
+        assert loaders.measure(name, place, samples, 0) > 0
+        print(name, kind, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("module", ["cas", "deeplake", "datasets", "webdataset"])
+def test_loaders_give_every_sample(module: str, tmp_path: Path) -> None:
+    for needed in ("torch", "PIL", module):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    code = ONE_LOADER.format(bench=str(BENCH), scale=SCALE, module=module, place=str(tmp_path))
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(done.stdout.splitlines()) == (3 if module in ("deeplake", "webdataset") else 6)
+
+
+def test_loaders_print_the_table() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("PIL")
+    command = [sys.executable, str(BENCH / "loaders.py"), "array", "--systems", "cas", "--workers", "0"]
+    done = subprocess.run(
+        [*command, "--rounds", "1", "--scale", str(SCALE)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| samples | workers | cas |" in done.stdout
+    assert "| 40 random arrays of 64 x 64 x 3 | 0 | " in done.stdout
+
+
+def test_loader_that_gives_something_else_is_found() -> None:
+    pytest.importorskip("PIL")
+    import loader_data
+
+    for kind in (loader_data.ARRAY, loader_data.PNG, loader_data.JPEG):
+        samples = loader_data.samples_of(kind, SCALE, Path("none"))
+        good = [{"n": [number], "x": [samples.expected(number)]} for number in range(len(samples))]
+        assert loader_data.check(samples, iter(good)) == len(samples)
+        wrong = {"n": [3], "x": [samples.expected(3) ^ 16]}
+        for batches in ([*good[:3], wrong, *good[4:]], good[1:], [*good, good[0]]):
+            with pytest.raises(WrongAnswerError):
+                loader_data.check(samples, iter(batches))

@@ -185,3 +185,66 @@ def test_a_changed_byte_never_crashes_nor_grows(body: bytes, data: st.DataObject
     blob[at] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(CorruptedError, UnsupportedError):
         assert len(compression.decode(bytes(blob), len(payload))) == len(payload)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_weights_are_stored_in_less_than_seven_eighths(dtype: str) -> None:
+    """Exponents repeat while mantissas are noise: they are coded apart, for one table of codes would save nothing."""
+    weights = np.random.default_rng(2).standard_normal(262_080 // np.dtype(dtype).itemsize) * 0.05
+    payload = weights.astype(dtype).tobytes()
+    blob = bytes(compression.encode(payload, element_bytes=np.dtype(dtype).itemsize))
+    most = {"float16": 0.85, "float32": 0.84, "float64": 1.0}[dtype]
+    assert len(blob) <= most * len(payload)
+    assert second_reader.payload_at_rest(blob, len(payload), len(payload)) == payload
+
+
+@given(payloads, st.sampled_from(ELEMENT_SIZES))
+def test_a_payload_is_put_where_it_is_wanted(payload: bytes, element_bytes: int) -> None:
+    blob = compression.encode(payload, element_bytes=element_bytes)
+    place = np.empty(len(payload), np.uint8)
+    compression.decode_into(blob, place)
+    assert place.tobytes() == payload
+    for length in {0, len(payload) + 1} - {len(payload)}:
+        with pytest.raises(CorruptedError):
+            compression.decode_into(blob, np.empty(length, np.uint8))
+
+
+LARGE = np.random.default_rng(3).standard_normal(60_000).astype(np.float32).tobytes()
+LARGE_FRAMES = {
+    "zstd": zstd_frame(LARGE),
+    "planes": planes_frame(LARGE),
+    "planes in blocks": bytes(compression.encode(LARGE, element_bytes=4)),
+    "with a checksum": zstandard.ZstdCompressor(write_checksum=True).compress(LARGE),
+    "one byte repeated": zstd_frame(bytes(len(LARGE))),
+}
+
+
+@pytest.mark.parametrize("blob", LARGE_FRAMES.values(), ids=LARGE_FRAMES)
+def test_a_large_frame_must_be_whole_and_alone(blob: bytes) -> None:
+    """It is unpacked in another way, which would pass over what follows it."""
+    place = np.empty(len(LARGE), np.uint8)
+    compression.decode_into(blob, place)
+    assert place.tobytes() == compression.decode(blob, len(LARGE))
+    for tail in (b"\0", ZSTD, zstd_frame(b""), OTHER_SKIPPABLE + bytes(4)):
+        with pytest.raises(CorruptedError):
+            compression.decode_into(blob + tail, place)
+    for length in {*range(20), len(blob) // 2, *range(len(blob) - 9, len(blob))} - {len(blob)}:
+        with pytest.raises((CorruptedError, UnsupportedError)):
+            compression.decode_into(blob[:length], place)
+    for other in (len(LARGE) - 1, len(LARGE) + 1):
+        with pytest.raises(CorruptedError):
+            compression.decode_into(blob, np.empty(other, np.uint8))
+    head = bytes(blob[:12]) if blob.startswith(PLANES) else b""
+    with pytest.raises(CorruptedError):
+        compression.decode_into(head + zstandard.ZstdCompressor(write_content_size=False).compress(LARGE), place)
+
+
+@given(st.sampled_from(list(LARGE_FRAMES.values())), st.data())
+def test_a_changed_byte_of_a_large_frame_never_crashes(blob: bytes, data: st.DataObject) -> None:
+    changed = bytearray(blob)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.one_of(st.integers(0, 40), st.integers(0, len(blob) - 1)))
+        changed[min(at, len(blob) - 1)] ^= data.draw(st.integers(1, 255))
+    place = np.empty(len(LARGE), np.uint8)
+    with contextlib.suppress(CorruptedError, UnsupportedError):
+        compression.decode_into(bytes(changed), place)

@@ -122,7 +122,7 @@ def test_rows_that_do_not_decode(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*args: object) -> None:
         raise CorruptedError("a row of text is not UTF-8")
 
-    monkeypatch.setattr("cas.dataset.column.decode_values", refuse)
+    monkeypatch.setattr("cas.dataset.column.decode_rows", refuse)
     with cas.open_read_only(path) as ds:
         with pytest.raises(CorruptedError, match=r"UTF-8 \(column 'b', rows 5 to 7, version") as caught:
             ds["b"][5:8]

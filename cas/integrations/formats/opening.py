@@ -10,6 +10,7 @@ from cas.errors import InvalidInputError
 from cas.integrations.formats.source import Source
 
 IMAGEFOLDER: Final = "imagefolder"
+SAFETENSORS: Final = "safetensors"
 FORMATS: Final[Mapping[str, str]] = {
     IMAGEFOLDER: "a folder of images, the first level of folders being the labels",
     "coco": "a COCO annotation file (.json), with its images below --images",
@@ -18,8 +19,11 @@ FORMATS: Final[Mapping[str, str]] = {
     "parquet": "parquet files, or a folder of them",
     "csv": "a table with a line of column names; .tsv with tabs",
     "jsonl": "a JSON object a line",
+    SAFETENSORS: "a checkpoint, or the .safetensors.index.json of one in several files",
 }
 _SUFFIXES: Final[Mapping[str, str]] = {
+    ".safetensors": SAFETENSORS,
+    ".safetensors.index.json": SAFETENSORS,
     ".json": "coco",
     ".tar": "webdataset",
     ".tgz": "webdataset",
@@ -74,7 +78,7 @@ def _folder_format(folder: Path) -> str:
 
 
 def open_source(format_: str, paths: Sequence[str], **options: Any) -> Source:
-    """Returns the rows of what is in a format other than ``imagefolder``.
+    """Returns the rows of what is in a format other than ``imagefolder`` and ``safetensors``.
 
     ``options`` are ``images`` and ``image``; those that are None count as not given. Raises
     :class:`~cas.errors.InvalidInputError` for an option that the format has no use for, and for several paths where it

@@ -1,0 +1,1 @@
+"""Checkpoints: state dicts as datasets whose rows are tensors."""
