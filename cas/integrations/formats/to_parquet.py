@@ -38,8 +38,7 @@ def write_parquet(table: ExportTable, target: Path, *, force: bool) -> None:
     )
     with new_file(target, force=force) as file:
         with parquet.ParquetWriter(file, schema) as writer:
-            for start, rows in table.streams(_GROUP_ROWS, _GROUP_BYTES):
-                found = {name: arrow_array(type_, rows[name]) for name, type_ in table.schema.items()}
+            for start, found in table.read(arrow_array, _GROUP_ROWS, _GROUP_BYTES):
                 arrays = [_array(type_, found, name, paths.get(name), start) for name, type_ in written.items()]
                 writer.write_batch(pa.record_batch(arrays, schema=schema))
 
