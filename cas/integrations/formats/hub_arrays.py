@@ -25,6 +25,7 @@ from cas.integrations.arrow.library import pa, pc
 from cas.integrations.arrow.types import has_items, is_bytes, is_text, list_array, stored
 from cas.integrations.formats.source import ReadFile
 from cas.integrations.piecewise import missing_value
+from cas.integrations.values import plain_type
 from cas.types import Type
 
 _BYTES: Final = "bytes"
@@ -105,7 +106,7 @@ def _plain_array(array: Any, type_: Type) -> Any:
     counted = counted_type(array.type)
     if array.type != counted:
         array = array.cast(counted)
-    of = type_.of if isinstance(type_, types.Nullable) else type_
+    of = plain_type(type_)
     if isinstance(of, types.Sequence) and has_items(array.type):
         return list_array(array, _plain_array(array.flatten(), of.of))
     if isinstance(of, types.ClassLabel) and pa.types.is_integer(array.type):

@@ -132,7 +132,7 @@ def feature_type(arrow: Any, feature: Feature, levels: Levels) -> Type:
     if inner is None and has_items(arrow) and _item(feature) is not None:
         inner = _list_type(arrow, _item(feature), levels)
     if inner is None:
-        return _plain_type(arrow, levels)
+        return _type_without_feature(arrow, levels)
     return types.Nullable(inner) if levels[0] else inner
 
 
@@ -153,10 +153,10 @@ def _special_type(arrow: Any, feature: Feature, levels: Levels) -> Type | None:
 
 def _list_type(arrow: Any, item: Feature, levels: Levels) -> Type | None:
     inner = feature_type(arrow.value_type, item, levels[1:])
-    return None if inner == _plain_type(arrow.value_type, levels[1:]) else types.Sequence(inner)
+    return None if inner == _type_without_feature(arrow.value_type, levels[1:]) else types.Sequence(inner)
 
 
-def _plain_type(arrow: Any, levels: Levels) -> Type:
+def _type_without_feature(arrow: Any, levels: Levels) -> Type:
     """The column type for an Arrow type alone."""
     if not pa.types.is_map(arrow):
         try:

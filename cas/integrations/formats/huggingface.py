@@ -17,6 +17,7 @@ from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
 from cas.integrations.formats.image_files import ImageFiles
 from cas.integrations.formats.landing import import_into
 from cas.integrations.formats.source import BATCH_BYTES, BATCH_ROWS, ReadFile, Source, Table, Unusable
+from cas.integrations.values import plain_type
 
 SPLIT: Final = "split"
 
@@ -115,14 +116,10 @@ def _common(one: types.Type, other: types.Type, column: str) -> types.Type:
     if one == other:
         return one
     if isinstance(one, types.Nullable) or isinstance(other, types.Nullable):
-        return types.Nullable(_common(_present(one), _present(other), column))
+        return types.Nullable(_common(plain_type(one), plain_type(other), column))
     if isinstance(one, types.Sequence) and isinstance(other, types.Sequence):
         return types.Sequence(_common(one.of, other.of, column))
     raise InvalidInputError(f"column {column!r} is {one} in one split and {other} in another", column=column)
-
-
-def _present(type_: types.Type) -> types.Type:
-    return type_.of if isinstance(type_, types.Nullable) else type_
 
 
 class _Input:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cas.codec.image_format import NotAnImageError, recognise
 from cas.integrations.folder.scan import Skipped
+from cas.integrations.values import plain_type
 from cas.types import Bytes, Image, Nullable, Sequence, Type
 
 BATCH_ROWS: Final = 1024
@@ -46,7 +47,7 @@ class Source:
 
 def is_image(type_: Type) -> bool:
     """Whether a column is of encoded images, perhaps with missing ones."""
-    inner = type_.of if isinstance(type_, Nullable) else type_
+    inner = plain_type(type_)
     return isinstance(inner, Image) and not inner.raw
 
 
