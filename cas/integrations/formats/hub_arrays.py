@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from cas import types
 from cas.codec.given import refused
 from cas.codec.rows import Ints
-from cas.codec.values import decode_values
 from cas.errors import InvalidInputError, UnsupportedError
 from cas.integrations.arrow.dicts import TAGGED
-from cas.integrations.arrow.encoding import encode_array, item_counts, refused_item, shape_without_elements, values_of
+from cas.integrations.arrow.encoding import item_counts, refused_item, shape_without_elements, values_of
 from cas.integrations.arrow.fields import arrow_type, element_type
 from cas.integrations.arrow.library import pa, pc
 from cas.integrations.arrow.types import has_items, is_bytes, is_text, list_array, stored
@@ -70,14 +69,14 @@ def counted_type(arrow: Any) -> Any:
 
 
 def hub_values(array: Any, type_: Type, column: str, read_file: ReadFile | None = None) -> Any:
-    """Returns the values of an Arrow array as ``append`` takes them for a column of a type.
+    """Returns the values of an Arrow array as ``append`` takes them for a column of a type: as an array, if no images.
 
     Images are bytes; of one that is only a path, ``read_file`` gives what stands for it. Raises
-    :class:`~cas.errors.InvalidInputError`, with column and row, for a value that is not one of the type.
+    :class:`~cas.errors.InvalidInputError`, with column and row, for an image that is missing or has not its shape.
     """
     array = stored(array)
     if not _has_images(type_):
-        return decode_values(type_, encode_array(type_, _plain_array(array, type_), column))
+        return _plain_array(array, type_)
     if isinstance(type_, types.Nullable):
         present = image_there(array) if is_image_struct(array.type) else array.is_valid()
         there = iter(hub_values(array.filter(pa.array(present)), type_.of, column, read_file))

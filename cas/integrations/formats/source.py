@@ -15,7 +15,10 @@ BATCH_ROWS: Final = 1024
 BATCH_BYTES: Final = 8 << 20
 
 Table = dict[str, Any]
-"""Values by column, as many of each: what ``Dataset.append`` takes, encoded images as bytes or :class:`Unusable`."""
+"""Values by column, as many of each: what ``Dataset.append`` takes, also arrays of Arrow.
+
+Encoded images are a list of bytes or :class:`Unusable`.
+"""
 
 ReadFile = Callable[[str], Any]
 """Gives the bytes of the image that a path names, or :class:`Unusable`."""
