@@ -16,7 +16,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from typing import Any
 
@@ -29,6 +29,25 @@ def finished(future: cas.Future[Any]) -> cas.Future[Any]:
     """A future whose result is there, so that no time to wait is too short."""
     future.result()
     return future
+
+
+@cache
+def begun_run(url: str) -> cas.Run:
+    """A run under way, the same each time."""
+    return cas.experiment(url, code=False).__enter__()
+
+
+@cache
+def recorded_run(url: str) -> cas.RecordedRun:
+    """A run that has ended, the same each time."""
+    with cas.experiment(url, params={"x": 1}, code=False) as run:
+        run.output("out", b"1")
+    return cas.runs(url)[0]
+
+
+def beside(ds: cas.Dataset, name: str) -> str:
+    """A path beside the store of a dataset."""
+    return str(pathlib.Path(ds._repository.path).parent / name)
 
 
 # One of each class. Rows have a class or several.
@@ -57,6 +76,8 @@ CLASSES: dict[str, Callable[[cas.Dataset], Any]] = {
     "TagView": lambda ds: next(iter(ds.version.open().tags), None) or ds.tag("v2", version="main"),
     "Tags": lambda ds: ds.tags,
     "TagsView": lambda ds: ds.version.open().tags,
+    "Run": lambda ds: begun_run(beside(ds, "begun")),
+    "RecordedRun": lambda ds: recorded_run(beside(ds, "recorded")),
 }
 OPERATORS = {"__getitem__", "__setitem__", "__delitem__", "__contains__", "__eq__", "__getattr__", "__setattr__"}
 

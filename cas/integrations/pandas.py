@@ -196,6 +196,8 @@ def _values(series: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         values = series.to_numpy()
         return values, np.isnat(values) if dtype.kind in "mM" else None
     objects = as_objects(series)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return objects, series.isna().to_numpy()
     return objects, _missing_objects(objects)
 
 

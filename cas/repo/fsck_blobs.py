@@ -56,6 +56,7 @@ class BlobScan:
         """Reads some blobs and no others; those that are wrong are in ``damaged``, missing ones are passed over."""
         for batch in self._batches(hashes):
             self._read_batch(batch)
+            self._report("Blobs read:", self.blobs, 0)
 
     def _read_all(self) -> None:
         unsaved = 0
@@ -66,6 +67,7 @@ class BlobScan:
                 return
             for batch in self._batches(hashes):
                 unsaved += self._read_batch(batch)
+                self._report("Blobs read:", self.blobs, 0)
                 if unsaved >= _NOTE_BYTES:
                     self._save()
                     unsaved = 0
@@ -99,7 +101,6 @@ class BlobScan:
         self.blobs += count
         self.stored_bytes += size
         self._after = hashes[-1]
-        self._report("Blobs read:", self.blobs, 0)
         return size
 
     def _save(self) -> None:

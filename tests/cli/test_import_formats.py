@@ -136,7 +136,7 @@ def test_formats_are_told_by_names_and_contents(tmp_path: Path) -> None:
         (("table.csv", "pictures", "lake/x"), "takes one source"),
         (("instances.json", "lake/x", "--image", "a"), "no use for --image"),
         (("none.csv", "lake/x"), "cannot be read"),
-        (("pictures", "lake/x", "--images", "pictures"), "--images is not for a folder of images"),
+        (("pictures", "lake/x", "--images", "pictures"), "--images is not for a folder"),
         (("pictures", "pictures", "lake/x"), "one folder of images"),
         (("none", "lake/x", "--format", "imagefolder"), "is not a folder"),
         (("table.csv", "lake/x", "--rehash"), "are for folders of images"),

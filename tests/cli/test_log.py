@@ -11,7 +11,8 @@ from terminal import facts, ok, refused, usage_error
 
 import cas
 from cas.errors import DatasetNotFoundError, StoreNotFoundError, VersionNotFoundError
-from cas.repo.repository import Repository
+from cas.history.records import load_version
+from cas.store.gate import Gate
 
 
 @pytest.fixture
@@ -69,13 +70,12 @@ def test_it_looks_only_at_the_versions_it_shows(
             ds.append({"x": [number]})
             ds.commit()
     loaded: list[bytes] = []
-    load = Repository._load_version
 
-    def count(self: Repository, hash_: bytes) -> object:
+    def count(gate: Gate, hash_: bytes) -> object:
         loaded.append(hash_)
-        return load(self, hash_)
+        return load_version(gate, hash_)
 
-    monkeypatch.setattr(Repository, "_load_version", count)
+    monkeypatch.setattr("cas.repo.repository.load_version", count)
     assert len(ok("log", url, "-n", 3, *options).splitlines()) == 3
     assert len(loaded) == 3
 

@@ -108,7 +108,7 @@ def test_nothing_but_the_record_is_read_for_a_list(lake: Path, monkeypatch: pyte
 
     repository = found.version._repository
     monkeypatch.setattr(type(repository.gate), "read_chunks", refuse)
-    monkeypatch.setattr(type(repository), "tree", refuse)
+    monkeypatch.setattr("cas.repo.repository.load_tree", refuse)
     assert only(lake / "trials").params == {"a": 1}
 
 
