@@ -26,7 +26,6 @@ ONLY_IN = {
     "ml_dtypes": {"cas.types.dtypes"},
     "pyarrow": {
         "cas.integrations.arrow.library",
-        "cas.integrations.arrow_columns",
         "cas.integrations.formats.parquet",
         "cas.integrations.formats.to_parquet",
     },

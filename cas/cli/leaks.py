@@ -30,9 +30,10 @@ from cas.codec.rows import Ints
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.dataset.summary import format_bytes
 from cas.errors import InvalidInputError
+from cas.integrations.values import plain_type
 from cas.repo.identical import ColumnContent, read_content
 from cas.repo.leaks import NO_SIDE, LeakGroup, Leaks, leaks_between, leaks_within
-from cas.types import ClassLabel, Nullable, Scalar, Text, Type
+from cas.types import ClassLabel, Scalar, Text, Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def _find(sources: list[_Source], column: str, by: str | None) -> _Found:
 def _read_sides(dataset: ReadOnlyDataset, by: str) -> tuple[Ints, list[str]]:
     """The number of each row's value among the distinct ones of a column, and these as text."""
     column = dataset[by]
-    kind = column.type.of if isinstance(column.type, Nullable) else column.type
+    kind = plain_type(column.type)
     if not _tells_sides(kind):
         raise InvalidInputError(
             f"column {by!r} of type {column.type} does not tell rows apart; expected text, classes, integers or bool",

@@ -15,6 +15,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -97,21 +98,23 @@ def _counted(what: str, done: int, total: int) -> str:
 
 
 @contextmanager
-def progress(what: str, *, quiet: bool) -> Iterator[Report | None]:
-    """Shows a progress bar with rate and time left on standard error; gives None where that is no terminal."""
+def _bar(*columns: ProgressColumn, quiet: bool) -> Iterator[Progress | None]:
+    """A bar on standard error that goes at the end; None where that is no terminal, or quiet is wanted."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
+    shown = [TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn()]
+    with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
+        yield bar
+
+
+@contextmanager
+def progress(what: str, *, quiet: bool) -> Iterator[Report | None]:
+    """Shows a progress bar with rate and time left on standard error; gives None where that is no terminal."""
+    with _bar(DownloadColumn(binary_units=True), TransferSpeedColumn(), quiet=quiet) as bar:
+        if bar is None:
+            yield None
+            return
         files = bar.add_task(what, total=None)
 
         def report(done: int, total: int, size: int, size_total: int) -> None:
@@ -123,17 +126,10 @@ def progress(what: str, *, quiet: bool) -> Iterator[Report | None]:
 @contextmanager
 def count_progress(*, quiet: bool) -> Iterator[CountReport | None]:
     """Shows what is being done, and how much of it; gives None where standard error is no terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
+    with _bar(quiet=quiet) as bar:
+        if bar is None:
+            yield None
+            return
         task = bar.add_task("", total=None)
 
         def report(what: str, done: int, total: int) -> None:

@@ -9,7 +9,8 @@ import click
 from cas.codec.rows import Ints
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
-from cas.types import Nullable, Text
+from cas.integrations.values import plain_type
+from cas.types import Text
 
 PATH = "path"
 BATCH_ROWS = 1 << 16
@@ -20,7 +21,7 @@ null_option = click.option("-0", "--null", is_flag=True, help="End each path wit
 def has_paths(dataset: ReadOnlyDataset) -> bool:
     """Whether the dataset has a text column ``path``."""
     type_ = dataset.schema.get(PATH)
-    return isinstance(type_.of if isinstance(type_, Nullable) else type_, Text)
+    return type_ is not None and isinstance(plain_type(type_), Text)
 
 
 def check_has_paths(dataset: ReadOnlyDataset) -> None:

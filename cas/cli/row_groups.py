@@ -14,8 +14,9 @@ from cas.cli.paths import has_paths, paths_of
 from cas.codec.rows import Ints
 from cas.dataset.read_only import ReadOnlyDataset
 from cas.errors import InvalidInputError
+from cas.integrations.values import plain_type
 from cas.repo.identical import Group, GroupSequence
-from cas.types import Image, Nullable
+from cas.types import Image
 
 GROUPS: Final = 20
 
@@ -38,7 +39,7 @@ def check_options(*, delete_list: str | None, null: bool, as_json: bool) -> None
 def image_column(dataset: ReadOnlyDataset) -> str:
     """Returns the first column of images; raises :class:`~cas.errors.InvalidInputError` where there is none."""
     for name, type_ in dataset.schema.items():
-        if isinstance(type_.of if isinstance(type_, Nullable) else type_, Image):
+        if isinstance(plain_type(type_), Image):
             return name
     names = ", ".join(map(repr, dataset.schema)) or "none"
     raise InvalidInputError(f"the dataset has no column of images; name one with --column: {names}")

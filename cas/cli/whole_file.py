@@ -1,30 +1,22 @@
-"""Files that take their name when they are complete."""
+"""Files that a command writes where the user says."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
+
+from cas.integrations.whole_file import whole_file
 
 
 @contextmanager
 def replacing(target: str) -> Iterator[IO[bytes]]:
     """Opens a file for writing that takes its name when it is complete, so that nobody finds a part of it.
 
-    A pipe or device is written to as it is.
+    A link stays, and leads to it; a pipe or device is written to as it is.
     """
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as file:
-            yield file
-        return
-    path = os.path.realpath(target)
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "xb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException:
-        if os.path.exists(part):
-            os.unlink(part)
-        raise
+    is_file = os.path.isfile(target) or not os.path.exists(target)
+    with whole_file(Path(os.path.realpath(target))) if is_file else open(target, "wb") as file:
+        yield file

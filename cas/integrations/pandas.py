@@ -27,6 +27,7 @@ from cas.integrations.making import Plan, given_types, make_dataset
 from cas.integrations.numpy import as_objects
 from cas.integrations.piecewise import PIECE_BYTES, Pieces, check_known, check_names, encode_pieces, missing_value
 from cas.integrations.selected import select_columns
+from cas.integrations.values import plain_type
 from cas.repo.location import Url
 from cas.types import MASK, Type, element_kind
 
@@ -65,7 +66,7 @@ def to_series(column: ReadOnlyColumn) -> Any:
 
 def _series(type_: Type, streams: Mapping[str, Rows]) -> Any:
     """The values in what pandas has for them, otherwise as objects."""
-    of = type_.of if isinstance(type_, types.Nullable) else type_
+    of = plain_type(type_)
     missing = None
     if isinstance(type_, types.Nullable):
         check_bools(streams[MASK])

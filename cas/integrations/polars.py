@@ -13,6 +13,7 @@ from cas.dataset.rows import RowRangeView
 from cas.errors import InvalidTypeError, UnsupportedError
 from cas.integrations.arrow.making import from_arrow
 from cas.integrations.arrow.tables import to_chunked, to_table
+from cas.integrations.values import plain_type
 from cas.repo.location import Url
 from cas.types import Type
 
@@ -41,7 +42,7 @@ def to_series(column: ReadOnlyColumn) -> Any:
 
 def _enum(type_: Type) -> Any:
     """The type for named classes, whose codes are those of the column; None for other columns."""
-    of = type_.of if isinstance(type_, types.Nullable) else type_
+    of = plain_type(type_)
     return pl.Enum(of.names) if isinstance(of, types.ClassLabel) else None
 
 

@@ -45,13 +45,22 @@ class Selected:
         except CorruptedError as error:
             raise ReadOnlyColumn(self.dataset, column)._told(error, state, numbers) from error
 
+    def size_bytes(self, columns: Iterable[str]) -> int:
+        """Returns how many bytes all rows of the dataset have in some columns."""
+        streams = [stream for column in columns for stream in self.rows.state.columns[column].streams.values()]
+        return sum(stream.size_bytes for stream in streams)
+
     def steps(
-        self, columns: Iterable[str], batch_rows: int | None = None, *, batch_bytes: int = _BATCH_BYTES
+        self,
+        columns: Iterable[str],
+        batch_rows: int | None = None,
+        *,
+        batch_bytes: int = _BATCH_BYTES,
+        most_rows: int = _BATCH_ROWS,
     ) -> Iterator[tuple[int, int]]:
         """Yields starts and stops of runs of ``batch_rows`` rows, or of as many as take about ``batch_bytes``."""
-        streams = [stream for column in columns for stream in self.rows.state.columns[column].streams.values()]
-        mean = sum(stream.size_bytes for stream in streams) // max(1, self.rows.state.rows)
-        step = batch_rows or min(max(1, batch_bytes // max(1, mean)), _BATCH_ROWS)
+        mean = self.size_bytes(columns) // max(1, self.rows.state.rows)
+        step = batch_rows or min(max(1, batch_bytes // max(1, mean)), most_rows)
         for start in range(0, len(self), step):
             yield start, min(start + step, len(self))
 

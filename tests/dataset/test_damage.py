@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ def entries(path: Path, column: str, level: int) -> list[tuple[bytes, int, int]]
     return found
 
 
+def exported(ds: Any, name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            ds.export(Path(folder) / name, columns=["n"])
+        finally:
+            assert not any(Path(folder).iterdir())
+
+
 READS: dict[str, Callable[[Any], Any]] = {
     "column": lambda ds: ds["n"][:],
     "numbers": lambda ds: ds["n"][np.arange(len(ds))[::-1]],
@@ -72,6 +81,8 @@ READS: dict[str, Callable[[Any], Any]] = {
     "pandas": lambda ds: pytest.importorskip("pandas") and ds.to_pandas(["n"]),
     "arrow": lambda ds: pytest.importorskip("pyarrow") and ds.to_arrow(["n"]),
     "arrow batches": lambda ds: pytest.importorskip("pyarrow") and ds.to_arrow_batches(["n"]).read_all(),
+    "exported lines": lambda ds: exported(ds, "t.jsonl"),
+    "exported parquet": lambda ds: pytest.importorskip("pyarrow") and exported(ds, "t.parquet"),
 }
 
 

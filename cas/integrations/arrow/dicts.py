@@ -16,6 +16,8 @@ from cas.codec import cbor
 from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, shown
 
 _TAG: Final = "$cbor"
+TAGGED: Final = f'{{"{_TAG}": '
+"""How a value that JSON has no equal for begins in the text; a string in a dict has other quotes."""
 
 
 def dict_to_json(value: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from cas.codec.values import Streams, encode_values
 from cas.errors import InvalidInputError, shown
 from cas.integrations.arrow.dicts import dict_from_json
 from cas.integrations.arrow.library import pa, pc
-from cas.integrations.arrow.types import is_bytes, is_list, is_text, stored
+from cas.integrations.arrow.types import has_items, is_bytes, is_text, stored
 from cas.integrations.piecewise import missing_value
 from cas.types import DATA, ML_DTYPES, Type
 
@@ -85,7 +85,7 @@ def values_of(array: Any, type_: Type | None = None) -> Any:
     elements = _elements(array, getattr(type_, "dtype", None))
     if elements is not None:
         return elements
-    if kinds.is_fixed_size_list(array.type) or is_list(array.type):
+    if has_items(array.type):
         return _split(array, values_of(array.flatten(), type_))
     return array.to_pylist()
 
@@ -131,8 +131,8 @@ def _fixed_bytes(array: Any) -> NDArray[np.uint8]:
     return flat[array.offset * width : (array.offset + len(array)) * width]
 
 
-def _counts(array: Any) -> Ints:
-    """The number of items of each list."""
+def item_counts(array: Any) -> Ints:
+    """Returns the number of items of each list."""
     return np.asarray(pc.list_value_length(array).to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
@@ -140,7 +140,7 @@ def _split(array: Any, items: Any) -> Any:
     """The items of lists, list by list: as one array where Arrow knows that all are equally long."""
     if isinstance(items, np.ndarray) and pa.types.is_fixed_size_list(array.type):
         return items.reshape(len(array), array.type.list_size, *items.shape[1:])
-    return [items[start:stop] for start, stop in pairwise([0, *np.cumsum(_counts(array)).tolist()])]
+    return [items[start:stop] for start, stop in pairwise([0, *np.cumsum(item_counts(array)).tolist()])]
 
 
 def _encode_nullable(type_: types.Nullable, array: Any, present: NDArray[np.bool_], column: str) -> Streams:
@@ -158,18 +158,23 @@ def _drop_nulls(array: Any) -> Any:
 
 
 def _encode_sequences(type_: types.Sequence, array: Any, column: str) -> Streams | None:
-    if not (is_list(array.type) or pa.types.is_fixed_size_list(array.type)):
+    if not has_items(array.type):
         return None
-    counts = _counts(array)
+    counts = item_counts(array)
     try:
         items = _encode(type_.of, array.flatten(), column)
     except InvalidInputError as error:
-        if error.row is None:
-            raise
-        ends = np.cumsum(counts)
-        row = int(np.searchsorted(ends, error.row, side="right"))
-        raise refused_again(error, column, row, f"item {error.row - int(ends[row] - counts[row])}: ") from None
+        raise refused_item(error, counts, column) from None
     return {type_.stream(name): frame_items(rows, counts) for name, rows in items.items()}
+
+
+def refused_item(error: InvalidInputError, counts: Ints, column: str) -> InvalidInputError:
+    """Returns the error for an item, counted through all rows, as one of the row it is in."""
+    if error.row is None:
+        return error
+    ends = np.cumsum(counts)
+    row = int(np.searchsorted(ends, error.row, side="right"))
+    return refused_again(error, column, row, f"item {error.row - int(ends[row] - counts[row])}: ")
 
 
 def _encode_bytes(type_: Type, array: Any, column: str) -> Streams | None:
@@ -227,6 +232,30 @@ def _encode_images(type_: types.Image, array: Any, column: str) -> Streams | Non
     return _encode_shaped(type_, array, column)
 
 
+def _encode_arrays(type_: types.Array, array: Any, column: str) -> Streams | None:
+    """Arrays as their elements and their shapes, or as lists in each other."""
+    if type_.fixed or not has_items(array.type):
+        return _encode_shaped(type_, array, column)
+    return encode_values(type_, [_whole(type_, value) for value in values_of(array, type_)], column)
+
+
+def _whole(type_: types.Array, value: Any) -> Any:
+    shape = shape_without_elements(type_, len(value))
+    return value if _has_elements(value) or 0 not in shape else np.zeros(shape, type_.numpy_dtype)
+
+
+def _has_elements(value: Any) -> bool:
+    return bool(value.size) if isinstance(value, np.ndarray) else any(map(_has_elements, value))
+
+
+def shape_without_elements(type_: types.Array, length: int) -> tuple[int, ...]:
+    """Returns the shape of an array that lists in each other stand for, where there is nothing in the innermost.
+
+    They tell only how many there are of the outermost; other sizes are those of the type, and 0 where these are free.
+    """
+    return length, *(size or 0 for size in type_.shape[1:])
+
+
 def _encode_shaped(type_: Any, array: Any, column: str) -> Streams | None:
     """Arrays that stand as their elements and their shapes."""
     if not pa.types.is_struct(array.type) or {field.name for field in array.type} != {"data", "shape"}:
@@ -252,7 +281,7 @@ _ENCODERS: Final[Mapping[type[Type], Callable[[Any, Any, str], Streams | None]]]
     types.ClassLabel: _encode_labels,
     types.Dict: _encode_dicts,
     types.Sequence: _encode_sequences,
-    types.Array: _encode_shaped,
+    types.Array: _encode_arrays,
     types.Image: _encode_images,
     types.SegmentMask: _encode_shaped,
     types.BinaryMask: _encode_shaped,

@@ -87,6 +87,11 @@ def is_list(type_: Any) -> bool:
     return bool(kinds.is_list(type_) or kinds.is_large_list(type_) or views)
 
 
+def has_items(type_: Any) -> bool:
+    """Whether values of an Arrow type are lists, of any length or of one."""
+    return is_list(type_) or bool(pa.types.is_fixed_size_list(type_))
+
+
 def tensor_shape(type_: Any) -> tuple[int, ...]:
     """Returns the shape of the tensors of an extension type, as they are seen: with its axes permuted."""
     shape = type_.shape
@@ -123,9 +128,14 @@ def stored(array: Any) -> Any:
 
 def _lists_of_views(array: Any) -> Any:
     """Lists in order, for list views; the cast of pyarrow 26 loses their items."""
+    return list_array(array, stored(array.flatten()))
+
+
+def list_array(array: Any, items: Any) -> Any:
+    """Returns lists as long as those of an array, and missing where they are, of other items, one after the other."""
     counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     offsets = pa.array(np.cumsum(np.concatenate([[0], counts]), dtype=np.int64))
-    return pa.LargeListArray.from_arrays(offsets, stored(array.flatten()), mask=array.is_null())
+    return pa.LargeListArray.from_arrays(offsets, items, mask=array.is_null())
 
 
 def _has_views(type_: Any) -> bool:
@@ -161,7 +171,7 @@ def _from_arrow(type_: Any, chunks: Sequence[Any] | None, column: str) -> Type:
     if kinds.is_fixed_size_list(type_) and _is_array(type_, chunks):
         shape, of = _fixed_shape(type_)
         return types.Array(_dtype(of, column), shape)
-    if is_list(type_) or kinds.is_fixed_size_list(type_):
+    if has_items(type_):
         items = None if chunks is None else [stored(chunk.flatten()) for chunk in chunks]
         return types.Sequence(_from_field(type_.value_field, items, column))
     for is_kind, equal in _PLAIN.items():

@@ -7,8 +7,7 @@ import json
 import math
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,33 +17,13 @@ from cas.chunking.cut import PIECE_BYTES
 from cas.codec import cbor
 from cas.errors import InvalidInputError, InvalidTypeError, shown
 from cas.hashing import Bytes, hash_chunk
+from cas.integrations.safetensors.header import METADATA, file_dtype, make_header
+from cas.integrations.tensors.memory import elements_of, is_tensor
 from cas.repo.location import local_path
 from cas.tree.stream import row_key
 
 PART_BYTES: Final = 64 * PIECE_BYTES
 """A part begins where a piece of a longer row would, so a file has the same chunks in one row or in many."""
-
-_SAFETENSORS_DTYPES: Final = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "int8": "I8",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e8m0fnu": "F8_E8M0",
-    "int16": "I16",
-    "uint16": "U16",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int32": "I32",
-    "uint32": "U32",
-    "float32": "F32",
-    "complex64": "C64",
-    "float64": "F64",
-    "int64": "I64",
-    "uint64": "U64",
-}
-"""In the order in which the reference implementation has them, which writes tensors of the last ones first."""
-_RANKS: Final = {name: rank for rank, name in enumerate(_SAFETENSORS_DTYPES.values())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +82,9 @@ def content_of(value: object) -> Content:
         return Content(path.suffix, _file_parts(path))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return Content("", [bytes(value)])
-    if _is_tensor(value):
+    if is_tensor(value):
         return Content(".npy", [_npy(value)])
-    if isinstance(value, Mapping) and value and all(map(_is_tensor, value.values())):
+    if isinstance(value, Mapping) and value and all(map(is_tensor, value.values())):
         return Content(".safetensors", tensor_parts(value))
     return Content(".json", [_json(value)])
 
@@ -140,81 +119,35 @@ def _file_parts(path: str | os.PathLike[Any]) -> Iterator[bytes]:
             raise InvalidInputError(f"the file {os.fspath(path)!r} changed while it was read; give it when it is done")
 
 
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, np.ndarray) or _is_torch(value)
-
-
-def _is_torch(value: object) -> bool:
-    torch = sys.modules.get("torch")  # a tensor of it is there only once it was imported
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
-def tensor_parts(tensors: Mapping[str, Any]) -> Iterator[bytes]:
+def tensor_parts(tensors: Mapping[str, Any]) -> Iterator[Bytes]:
     """Yields a ``safetensors`` file of NumPy arrays and torch tensors: its header, and each tensor as a part.
 
     Tensors that are as they were in another run are thus stored once. It is the file that the reference implementation
     writes, so equal tensors are equal files.
     """
-    found = sorted((_checked_tensor(name, tensor) for name, tensor in tensors.items()), key=_Tensor.order)
-    header: dict[str, Any] = {}
-    end = 0
-    for tensor in found:
-        start, end = end, end + tensor.size_bytes
-        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
-    for tensor in found:
-        yield tensor.read()
+    header = make_header([_told(name, tensor) for name, tensor in tensors.items()], {})
+    yield header.head
+    for tensor in header.tensors:
+        yield elements_of(tensors[tensor.name], tensor.name)[2].data
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """A tensor to be written: its name, dtype as the file names it, shape, size, and what gives its bytes."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    size_bytes: int
-    read: Callable[[], bytes]
-
-    def order(self) -> tuple[int, str]:
-        """Returns what tensors are sorted by."""
-        return -_RANKS[self.dtype], self.name
-
-
-def _checked_tensor(name: object, tensor: Any) -> _Tensor:
-    if not isinstance(name, str) or name == "__metadata__":
-        raise InvalidTypeError(f"a tensor is named {shown(name)}; expected text other than '__metadata__'")
-    dtype = str(tensor.dtype).removeprefix("torch.") if _is_torch(tensor) else tensor.dtype.name
-    if dtype not in _SAFETENSORS_DTYPES:
+def _told(name: object, tensor: Any) -> tuple[str, str, tuple[int, ...], int]:
+    """What a header tells of a tensor: its name, dtype as the file names it, shape and bytes."""
+    if not isinstance(name, str) or name == METADATA:
+        raise InvalidTypeError(f"a tensor is named {shown(name)}; expected text other than {METADATA!r}")
+    dtype = getattr(tensor.dtype, "name", str(tensor.dtype))
+    stored = file_dtype(dtype)
+    if stored is None:
         raise InvalidTypeError(
             f"tensor {name!r} has dtype {dtype}, which safetensors has not; give it as an array, or convert it"
         )
     shape = tuple(tensor.shape)
-    size_bytes = tensor.dtype.itemsize * math.prod(shape)
-    return _Tensor(name, _SAFETENSORS_DTYPES[dtype], shape, size_bytes, _reader(tensor))
-
-
-def _reader(tensor: Any) -> Callable[[], bytes]:
-    """What gives the bytes of a tensor in C order, little-endian."""
-    if not _is_torch(tensor):
-        return lambda: tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes("C")
-    torch = sys.modules["torch"]
-    if tensor.layout != torch.strided or tensor.is_meta:
-        raise InvalidTypeError(f"a tensor of layout {tensor.layout} on {tensor.device} has no plain values to keep")
-
-    def read() -> bytes:
-        flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
-        data: bytes = flat.view(torch.uint8).numpy().tobytes()
-        return data
-
-    return read
+    return name, stored, shape, tensor.dtype.itemsize * math.prod(shape)
 
 
 def _npy(value: Any) -> bytes:
     array = value
-    if _is_torch(value):
+    if not isinstance(value, np.ndarray):
         try:
             array = value.detach().cpu().numpy()
         except TypeError as error:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cas import types
+from cas.codec.given import refused_again
 from cas.errors import CasError, InvalidInputError
-from cas.integrations.arrow_columns import (
-    arrow_type,
-    is_image_struct,
-    merged_levels,
-    plain_array,
-    pyarrow,
-    to_values,
-)
+from cas.integrations.arrow.library import pa
+from cas.integrations.arrow.types import stored
+from cas.integrations.formats.hub_arrays import hub_type, hub_values, image_paths, is_image_struct
 from cas.integrations.formats.hub_features import (
     Feature,
     Field,
@@ -24,14 +20,14 @@ from cas.integrations.formats.hub_features import (
     feature_type,
     features_of,
     flat_fields,
+    merged_levels,
+    no_levels,
 )
-from cas.integrations.formats.source import Source, Table, begins_as_image, is_image
+from cas.integrations.formats.source import ReadFile, Source, Table, begins_as_image, is_image
 from cas.types import Type
 
 TYPE_KEY: Final = b"cas.type"
 """The metadata of a field in which an export keeps the exact type of a column."""
-
-ReadFile = Callable[[str], Any]
 
 
 class ArrowInput(Protocol):
@@ -57,9 +53,13 @@ class _Column:
     type: Type
     is_path: bool = False
 
-    def values(self, table: Any, read_file: ReadFile) -> Any:
-        array = plain_array(self.field.of(table.column(self.field.way[0])))
-        return to_values(_paths(array) if self.is_path else array, self.type, read_file)
+    def values(self, table: Any, start: int, read_file: ReadFile) -> Any:
+        """Returns the values of a table, whose first row is the one of a number."""
+        array = _array(table, self.field)
+        try:
+            return hub_values(image_paths(array) if self.is_path else array, self.type, self.name, read_file)
+        except InvalidInputError as error:
+            raise error if error.row is None else refused_again(error, self.name, start + error.row) from None
 
 
 def arrow_source(given: ArrowInput, read_file: ReadFile, image: str | None = None) -> Source:
@@ -80,9 +80,11 @@ def arrow_source(given: ArrowInput, read_file: ReadFile, image: str | None = Non
         raise InvalidInputError("the table has no columns, so there is nothing to import")
 
     def batches() -> Iterator[Table]:
+        start = 0
         for table in given.tables():
             if table.num_rows:
-                yield {column.name: column.values(table, read_file) for column in columns}
+                yield {column.name: column.values(table, start, read_file) for column in columns}
+            start += table.num_rows
 
     # What an export wrote beside the types of columns says nothing more.
     told = any(_stored_type(outer) is None for outer in given.schema)
@@ -112,7 +114,7 @@ def _type(given: ArrowInput, field: Field, image: str | None) -> Type:
     feature = field.feature
     if feature is None and (field.name == image or (is_image_struct(field.arrow) and _begins_as_image(given, field))):
         feature = {"_type": "Image"}
-    levels = feature_levels(pyarrow().nulls(0, field.arrow), feature)
+    levels = no_levels(field.arrow, feature)
     for part in given.parts(field.way[0]):
         levels = merged_levels(levels, feature_levels(field.of(part), feature))
     return feature_type(field.arrow, feature, levels)
@@ -125,14 +127,14 @@ def _stored_type(outer: Any) -> Type | None:
         return None
     try:
         type_ = types.from_record(json.loads(record))
-        return type_ if arrow_type(type_) == outer.type else None
+        return type_ if hub_type(type_) == outer.type else None
     except (CasError, ValueError, RecursionError):
         return None
 
 
 def _begins_as_image(given: ArrowInput, field: Field) -> bool:
     for table in given.tables():
-        for content in plain_array(field.of(table.column(field.way[0]))).field("bytes"):
+        for content in _array(table, field).field("bytes"):
             if content.is_valid:
                 return begins_as_image(content.as_buffer()[:32].to_pybytes())
     return False
@@ -144,7 +146,7 @@ def _path_column(given: ArrowInput, field: Field) -> _Column | None:
         return None
     missing = present = False
     for part in given.parts(field.way[0]):
-        paths = _paths(plain_array(field.of(part)))
+        paths = image_paths(stored(field.of(part)))
         missing |= paths.null_count > 0
         present |= paths.null_count < len(paths)
     if not present:
@@ -153,5 +155,7 @@ def _path_column(given: ArrowInput, field: Field) -> _Column | None:
     return _Column(f"{field.name}_path", field, type_, is_path=True)
 
 
-def _paths(array: Any) -> Any:
-    return pyarrow().compute.struct_field(array, "path")
+def _array(table: Any, field: Field) -> Any:
+    """The array of a field, in one piece."""
+    outer = table.column(field.way[0])
+    return stored(field.of(outer.combine_chunks() if isinstance(outer, pa.ChunkedArray) else outer))

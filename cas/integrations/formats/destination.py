@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from cas.errors import ExistsError, InvalidInputError
+from cas.integrations.whole_file import name_beside, whole_file
+from cas.store.lmdb import sync_directory
 
 MARK: Final = ".cas-export"
 """A file in every folder that an export made: only such a folder is replaced."""
@@ -26,18 +27,8 @@ def new_file(target: Path, *, force: bool) -> Iterator[IO[bytes]]:
     _check_free(target, force=force)
     if target.is_dir():
         raise InvalidInputError(f"{target} is a folder; expected the name of a file")
-    part = _beside(target)
-    try:
-        with open(part, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _check_free(target, force=force)
-        os.replace(part, target)
-        _sync_folder(target.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole_file(target, lambda: _check_free(target, force=force)) as file:
+        yield file
 
 
 @contextmanager
@@ -47,8 +38,8 @@ def new_folder(target: Path, *, force: bool) -> Iterator[Path]:
     ``force`` replaces a folder that an export made; one that is empty is always replaced.
     """
     _check_replaceable(target, force=force)
-    part = _beside(target)
-    old = _beside(target)
+    part = name_beside(target)
+    old = name_beside(target)
     try:
         part.mkdir()
         (part / MARK).touch()
@@ -64,23 +55,11 @@ def new_folder(target: Path, *, force: bool) -> Iterator[Path]:
             if old.exists():
                 old.rename(target)
             raise
-        _sync_folder(target.parent)
+        sync_directory(target.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".cas-writing-{secrets.token_hex(8)}")
 
 
 def _check_free(target: Path, *, force: bool) -> None:

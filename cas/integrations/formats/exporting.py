@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from cas.codec.values import decode_values, single_values
+from cas.codec.values import Streams, decode_values, single_values
 from cas.dataset.readable import Readable
-from cas.dataset.state import State
-from cas.errors import ColumnNotFoundError, InvalidInputError
-from cas.integrations.arrow_columns import encoded_type
-from cas.integrations.formats.source import is_image
+from cas.errors import InvalidInputError
+from cas.integrations.formats.source import encoded_type, is_image
+from cas.integrations.selected import select_columns
 from cas.repo.location import local_path
 from cas.types import Type
 
+Made = TypeVar("Made")
 Report = Callable[[int, int, int, int], None]
 
 FORMATS: Final[Mapping[str, str]] = {
@@ -42,35 +42,34 @@ class ExportTable:
     """The columns of a dataset that are to be written, as they were when it was made."""
 
     def __init__(self, dataset: Readable, columns: Sequence[str] | None, report: Report | None) -> None:
-        self._state: State = dataset._frozen()
-        names = list(self._state.columns) if columns is None else list(dict.fromkeys(columns))
-        for name in names:
-            if name not in self._state.columns:
-                raise ColumnNotFoundError(
-                    f"there is no column {name!r}; the columns are {list(self._state.columns)}", name=name
-                )
-        if not names:
+        self._selected = select_columns(dataset, columns)
+        if not self._selected.columns:
             raise InvalidInputError("the dataset has no columns, so there is nothing to write")
-        self.schema: dict[str, Type] = {name: self._state.columns[name].type for name in names}
-        self.rows = self._state.rows
+        self.schema: dict[str, Type] = {name: self._selected.type(name) for name in self._selected.columns}
+        self.rows = len(self._selected)
         self._report = report
+
+    def read(
+        self, make: Callable[[Type, Streams], Made], most_rows: int, most_bytes: int
+    ) -> Iterator[tuple[int, dict[str, Made]]]:
+        """Yields the first row of each batch and, by column, what a function makes of its rows as they are stored."""
+        size = self._selected.size_bytes(self.schema)
+        done = 0
+
+        def counted(type_: Type, streams: Streams) -> Made:
+            nonlocal done
+            done += sum(rows.nbytes for rows in streams.values())
+            return make(type_, streams)
+
+        for start, stop in self._selected.steps(self.schema, most_rows=most_rows, batch_bytes=most_bytes):
+            yield start, {name: self._selected.read(name, counted, start, stop) for name in self.schema}
+            if self._report is not None:
+                self._report(stop, self.rows, done, size)
 
     def batches(self, most_rows: int = _BATCH_ROWS, most_bytes: int = _BATCH_BYTES) -> Iterator[RowBatch]:
         """Yields all rows in order, in batches of about so many bytes."""
-        columns = {name: self._state.columns[name] for name in self.schema}
-        size = sum(stream.size_bytes for column in columns.values() for stream in column.streams.values())
-        step = max(1, min(most_rows, most_bytes * self.rows // max(1, size)))
-        done = 0
-        for start in range(0, self.rows, step):
-            stop = min(start + step, self.rows)
-            values = {}
-            for name, column in columns.items():
-                streams = column.read(start, stop)
-                done += sum(rows.nbytes for rows in streams.values())
-                values[name] = decode_values(encoded_type(column.type), streams)
-            yield RowBatch(start, values)
-            if self._report is not None:
-                self._report(stop, self.rows, done, size)
+        for start, columns in self.read(_encoded_values, most_rows, most_bytes):
+            yield RowBatch(start, columns)
 
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yields the number and the values of each row, one by one as single rows read."""
@@ -87,6 +86,10 @@ class ExportTable:
         if wanted is None and "image" not in images and len(images) != 1:
             raise InvalidInputError(f"a folder takes the images of one column; choose one of {images} with --image")
         return wanted or ("image" if "image" in images else images[0])
+
+
+def _encoded_values(type_: Type, streams: Streams) -> Any:
+    return decode_values(encoded_type(type_), streams)
 
 
 def export(

@@ -7,20 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from cas import types
-from cas.errors import CasError, InvalidInputError
-from cas.integrations.arrow_columns import (
-    Levels,
-    column_type,
-    is_image_struct,
-    is_list,
-    missing_levels,
-    plain_array,
-    plain_type,
-    pyarrow,
-)
+from cas.errors import CasError, InvalidInputError, InvalidTypeError, UnsupportedError
+from cas.integrations.arrow.library import pa, pc
+from cas.integrations.arrow.types import cas_type, has_items, stored
+from cas.integrations.formats.hub_arrays import counted_type, image_there, is_image_struct
 from cas.types import Type
 
 METADATA_KEY: Final = b"huggingface"
@@ -28,6 +19,8 @@ _LISTS: Final = ("List", "LargeList", "Sequence")
 
 Feature = Any
 """A feature as JSON: a dict with ``_type``, a dict of features by name, or a list of one."""
+Levels = tuple[bool, ...]
+"""Whether there are missing values: among the rows, among the items of their lists, and so on inwards."""
 
 
 def features_of(schema: Any) -> dict[str, Feature]:
@@ -59,15 +52,15 @@ class Field:
     def of(self, array: Any) -> Any:
         """Returns the field's part of an array of the outermost field."""
         for name in self.way[1:]:
-            array = pyarrow().compute.struct_field(plain_array(array), name)
+            array = pc.struct_field(stored(array), name)
         return array
 
 
 def flat_fields(field: Field) -> Iterator[Field]:
     """Yields a field; of a dict of features the fields in it, ``objects.bbox``, as ``flatten`` names them."""
     inner = _inner_features(field.feature)
-    arrow = plain_type(field.arrow)
-    if inner is None or not pyarrow().types.is_struct(arrow):
+    arrow = stored_type(field.arrow)
+    if inner is None or not pa.types.is_struct(arrow):
         yield field
         return
     for child in arrow.fields:
@@ -98,37 +91,57 @@ def _item(feature: Feature) -> Feature:
     return feature.get("feature") if _kind(feature) in _LISTS else None
 
 
+def stored_type(arrow: Any) -> Any:
+    """Returns an Arrow type without what is only another form of its values."""
+    return stored(pa.nulls(0, arrow)).type
+
+
+def no_levels(arrow: Any, feature: Feature) -> Levels:
+    """Returns what is missing in a field as long as it has no rows: nothing, at any depth."""
+    return feature_levels(pa.nulls(0, arrow), feature)
+
+
+def merged_levels(one: Levels, other: Levels) -> Levels:
+    """Returns where either of two parts of a column has missing values."""
+    return tuple(left or right for left, right in zip(one, other, strict=True))
+
+
 def feature_levels(array: Any, feature: Feature) -> Levels:
-    """Returns at which depths of lists values are missing, also where a class is -1."""
-    array = plain_array(array)
-    levels = missing_levels(array)
-    if is_list(array.type):
-        return (levels[0], *feature_levels(array.flatten(), _item(feature)))
+    """Returns at which depths of lists values are missing, also where a class is -1.
+
+    Cost: their counts, and no values but those of classes.
+    """
+    array = stored(array)
+    missing = array.null_count > 0
+    if has_items(array.type):
+        return (missing, *feature_levels(array.flatten(), _item(feature)))
     if is_image_struct(array.type):
-        there = np.asarray(array.field("bytes").is_valid()) | np.asarray(array.field("path").is_valid())
-        return (levels[0] or not there.all(),)
-    if _kind(feature) == "ClassLabel" and pyarrow().types.is_integer(array.type):
-        return (levels[0] or bool((np.asarray(array.fill_null(0)) < 0).any()),)
-    return levels
+        return (not image_there(array).all(),)
+    if _kind(feature) == "ClassLabel" and pa.types.is_integer(array.type):
+        return (missing or bool(pc.any(pc.less(array, 0)).as_py()),)
+    return (missing,)
 
 
 def feature_type(arrow: Any, feature: Feature, levels: Levels) -> Type:
-    """Returns the column type for an Arrow type, the feature it stands for, and what is missing."""
-    arrow = plain_type(arrow)
+    """Returns the column type for an Arrow type, the feature it stands for, and what is missing.
+
+    Raises :class:`~cas.errors.UnsupportedError` for types that have no counterpart, such as maps and unions.
+    """
+    arrow = stored_type(arrow)
     inner = _special_type(arrow, feature, levels)
-    if inner is None and is_list(arrow) and _item(feature) is not None:
+    if inner is None and has_items(arrow) and _item(feature) is not None:
         inner = _list_type(arrow, _item(feature), levels)
     if inner is None:
-        return column_type(arrow, levels)
+        return _type_without_feature(arrow, levels)
     return types.Nullable(inner) if levels[0] else inner
 
 
 def _special_type(arrow: Any, feature: Feature, levels: Levels) -> Type | None:
     kind = _kind(feature)
-    if kind == "Image" and (is_image_struct(arrow) or pyarrow().types.is_binary(arrow)):
+    if kind == "Image" and (is_image_struct(arrow) or pa.types.is_binary(arrow)):
         return types.Image()
     try:
-        if kind == "ClassLabel" and pyarrow().types.is_integer(arrow) and feature.get("names"):
+        if kind == "ClassLabel" and pa.types.is_integer(arrow) and feature.get("names"):
             return types.ClassLabel(feature["names"])
         if kind in ("Array2D", "Array3D", "Array4D", "Array5D") and not any(levels[1:]):
             return types.Array(feature["dtype"], tuple(feature["shape"]))
@@ -140,9 +153,27 @@ def _special_type(arrow: Any, feature: Feature, levels: Levels) -> Type | None:
 
 def _list_type(arrow: Any, item: Feature, levels: Levels) -> Type | None:
     inner = feature_type(arrow.value_type, item, levels[1:])
-    if inner == column_type(arrow.value_type, levels[1:]):
-        return None
-    return types.Sequence(inner)
+    return None if inner == _type_without_feature(arrow.value_type, levels[1:]) else types.Sequence(inner)
+
+
+def _type_without_feature(arrow: Any, levels: Levels) -> Type:
+    """The column type for an Arrow type alone."""
+    if not pa.types.is_map(arrow):
+        try:
+            return cas_type(pa.field("", _with_levels(arrow, levels), nullable=levels[0]))
+        except InvalidTypeError:
+            pass
+    raise UnsupportedError(f"the Arrow type {arrow} has no column type; convert the column, or leave it out")
+
+
+def _with_levels(arrow: Any, levels: Levels) -> Any:
+    """An Arrow type that says what is missing, and has counts as int64; with missing numbers lists are no arrays."""
+    arrow = stored_type(arrow)
+    if not has_items(arrow):
+        return pa.int64() if pa.types.is_time(arrow) else counted_type(arrow)
+    item = pa.field("item", _with_levels(arrow.value_type, levels[1:]), nullable=levels[1])
+    fixed = pa.types.is_fixed_size_list(arrow) and not any(levels[1:])
+    return pa.list_(item, arrow.list_size) if fixed else pa.large_list(item)
 
 
 # Types to features
@@ -169,7 +200,7 @@ def type_feature(type_: Type) -> Feature:
         case types.Array() | types.Embedding() | types.BoundingBox():
             feature = _value(type_.dtype)
             for size in type_.row_shape[::-1]:
-                feature = _list(feature) | ({} if size is None else {"length": size})
+                feature = _list(feature) | ({"length": size} if size else {})
             return feature
     return _value(_dtype(type_))
 

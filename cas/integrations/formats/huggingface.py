@@ -14,14 +14,12 @@ from cas import types
 from cas.dataset import opening
 from cas.dataset.dataset import Dataset
 from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
-from cas.integrations.formats.arrow_source import ReadFile, arrow_source
 from cas.integrations.formats.image_files import ImageFiles
 from cas.integrations.formats.landing import import_into
-from cas.integrations.formats.source import BATCH_BYTES, BATCH_ROWS, Source, Table, Unusable
+from cas.integrations.formats.source import BATCH_BYTES, BATCH_ROWS, ReadFile, Source, Table, Unusable
+from cas.integrations.values import plain_type
 
 SPLIT: Final = "split"
-STATE_NAMES: Final = ("dataset_dict.json", "state.json")
-"""Files by which a folder that the library saved is known."""
 
 
 def from_huggingface(
@@ -70,6 +68,9 @@ def open_saved(folder: str | os.PathLike[str], *, images: str | os.PathLike[str]
 def huggingface_source(data: Any, read_file: ReadFile) -> Source:
     """Returns the rows of a dataset, or of the splits of one, one after the other."""
     library = _library()
+    # Here, for ``cas.from_huggingface`` must be there without pyarrow, which the library needs.
+    from cas.integrations.formats.arrow_source import arrow_source
+
     if isinstance(data, library.Dataset):
         return arrow_source(_Input(data), read_file)
     if not isinstance(data, library.DatasetDict) or not data:
@@ -115,14 +116,10 @@ def _common(one: types.Type, other: types.Type, column: str) -> types.Type:
     if one == other:
         return one
     if isinstance(one, types.Nullable) or isinstance(other, types.Nullable):
-        return types.Nullable(_common(_present(one), _present(other), column))
+        return types.Nullable(_common(plain_type(one), plain_type(other), column))
     if isinstance(one, types.Sequence) and isinstance(other, types.Sequence):
         return types.Sequence(_common(one.of, other.of, column))
     raise InvalidInputError(f"column {column!r} is {one} in one split and {other} in another", column=column)
-
-
-def _present(type_: types.Type) -> types.Type:
-    return type_.of if isinstance(type_, types.Nullable) else type_
 
 
 class _Input:

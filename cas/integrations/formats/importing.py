@@ -187,10 +187,7 @@ class _Import:
         if not left_out:
             return table
         kept = [row for row in range(_count(table)) if row not in left_out]
-        return {
-            name: values[kept] if isinstance(values, np.ndarray) else [values[row] for row in kept]
-            for name, values in table.items()
-        }
+        return {name: _taken(values, kept) for name, values in table.items()}
 
     def _named(self, table: Table, row: int, done: int) -> str:
         return str(table[self._source.key][row]) if self._source.key is not None else f"row {done + row}"
@@ -207,6 +204,13 @@ class _Import:
         result.version = dataset.commit(message or text, author=author, details={"import": result.counts()})
         result.made_version = result.version != base.hex()
         return result
+
+
+def _taken(values: Any, rows: list[int]) -> Any:
+    """Some of the values of a column: a list, or an array of NumPy or Arrow."""
+    if isinstance(values, list):
+        return [values[row] for row in rows]
+    return values[rows] if isinstance(values, np.ndarray) else values.take(rows)
 
 
 def _count(table: Table) -> int:

@@ -46,6 +46,8 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "jsonl": ("images", "image"),
 }
 _SEVERAL: Final = ("webdataset", "parquet")
+_SAVED_NAMES: Final = ("dataset_dict.json", "state.json")
+"""Files by which a folder that Hugging Face's library saved is known."""
 
 
 def recognise_format(path: str | Path) -> str:
@@ -65,10 +67,8 @@ def recognise_format(path: str | Path) -> str:
 
 
 def _folder_format(folder: Path) -> str:
-    from cas.integrations.formats.huggingface import STATE_NAMES
-
     names = {file.name for file in folder.iterdir()}
-    if names & set(STATE_NAMES):
+    if names & set(_SAVED_NAMES):
         return "huggingface"
     for suffix, name in ((".tar", "webdataset"), (".parquet", "parquet")):
         shown = [other for other in names if not other.startswith((".", "_"))]

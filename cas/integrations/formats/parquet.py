@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cas.errors import InvalidInputError
-from cas.integrations.arrow_columns import is_image_struct, pyarrow
+from cas.integrations.arrow.library import pa
 from cas.integrations.formats.arrow_source import arrow_source
+from cas.integrations.formats.hub_arrays import image_paths, is_image_struct
 from cas.integrations.formats.image_files import ImageFiles
 from cas.integrations.formats.source import BATCH_BYTES, BATCH_ROWS, Source
 
@@ -25,8 +26,8 @@ def open_parquet(
 ) -> Source:
     """Returns the rows of parquet files, one after the other; a folder stands for the files in it, by name.
 
-    Types come from the schema (see :mod:`cas.integrations.arrow_columns`), and from Hugging Face's features and the
-    types that an export left where the metadata tells of them. A column takes missing values if any is missing.
+    Types come from the schema (see :mod:`cas.integrations.formats.hub_arrays`), and from Hugging Face's features and
+    the types that an export left where the metadata tells of them. A column takes missing values if any is missing.
     ``image`` names a column of byte strings that are images. Images that are only a path are read from below
     ``images``, by default the folder of the first file.
 
@@ -48,7 +49,6 @@ def _files(path: Path) -> list[Path]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    pa = pyarrow()
     from pyarrow import parquet
 
     try:
@@ -122,8 +122,7 @@ def _has_integers(metadata: Any, column: str) -> bool:
 
 def _without_bytes(paths: Any, arrow: Any) -> Any:
     """Images of which only the paths were read, for none is missing."""
-    pa = pyarrow()
-    found = pa.compute.struct_field(paths, "path")
+    found = image_paths(paths)
     nothing = pa.array([b""] * len(found), arrow.field("bytes").type)
     children = {"bytes": nothing, "path": found.cast(arrow.field("path").type)}
     names = [field.name for field in arrow]

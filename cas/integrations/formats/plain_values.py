@@ -9,6 +9,7 @@ import numpy as np
 
 from cas import types
 from cas.errors import UnsupportedError
+from cas.integrations.values import plain_type
 from cas.types import Type
 
 
@@ -38,7 +39,7 @@ def to_plain(type_: Type, value: Any) -> Any:
 def check_plain(schema: Mapping[str, Type], format_: str, *, flat: bool = False) -> None:
     """Refuses columns that text cannot hold; with ``flat`` also those of several values a row."""
     for name, type_ in schema.items():
-        inner = type_.of if isinstance(type_, types.Nullable) else type_
+        inner = plain_type(type_)
         single = isinstance(inner, types.Scalar | types.Text | types.ClassLabel | types.DateTime)
         if not is_plain(type_) or (flat and not single):
             raise UnsupportedError(

@@ -11,6 +11,7 @@ from cas import types
 from cas.errors import InvalidInputError
 from cas.integrations.formats.image_files import ImageFiles
 from cas.integrations.formats.source import Collector, Source, Table, Unusable
+from cas.integrations.values import plain_type
 from cas.types import Type
 
 IMAGE: Final = "image"
@@ -100,7 +101,7 @@ def choose_image_column(schema: Mapping[str, Type], records: Records, wanted: st
 
 
 def _is_text(type_: Type | None) -> bool:
-    return isinstance(type_.of if isinstance(type_, types.Nullable) else type_, types.Text)
+    return type_ is not None and isinstance(plain_type(type_), types.Text)
 
 
 def _all_images(values: list[Any]) -> bool:

@@ -8,13 +8,20 @@ from typing import Any, Final
 
 from cas.codec.image_format import NotAnImageError, recognise
 from cas.integrations.folder.scan import Skipped
-from cas.types import Image, Nullable, Type
+from cas.integrations.values import plain_type
+from cas.types import Bytes, Image, Nullable, Sequence, Type
 
 BATCH_ROWS: Final = 1024
 BATCH_BYTES: Final = 8 << 20
 
 Table = dict[str, Any]
-"""Values by column, as many of each: what ``Dataset.append`` takes, encoded images as bytes or :class:`Unusable`."""
+"""Values by column, as many of each: what ``Dataset.append`` takes, also arrays of Arrow.
+
+Encoded images are a list of bytes or :class:`Unusable`.
+"""
+
+ReadFile = Callable[[str], Any]
+"""Gives the bytes of the image that a path names, or :class:`Unusable`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,20 @@ class Source:
 
 def is_image(type_: Type) -> bool:
     """Whether a column is of encoded images, perhaps with missing ones."""
-    inner = type_.of if isinstance(type_, Nullable) else type_
+    inner = plain_type(type_)
     return isinstance(inner, Image) and not inner.raw
+
+
+def encoded_type(type_: Type) -> Type:
+    """Returns a type whose values are those of another one, with images as the bytes of their files."""
+    match type_:
+        case Image(raw=False):
+            return Bytes()
+        case Nullable():
+            return Nullable(encoded_type(type_.of))
+        case Sequence():
+            return Sequence(encoded_type(type_.of))
+    return type_
 
 
 def begins_as_image(content: bytes) -> bool:

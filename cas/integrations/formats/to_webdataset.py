@@ -20,6 +20,7 @@ from cas.integrations.formats.plain_values import is_plain
 from cas.integrations.formats.records import IMAGE_SUFFIXES
 from cas.integrations.formats.source import is_image
 from cas.integrations.formats.to_text import json_text
+from cas.integrations.values import plain_type
 from cas.types import Type
 
 SHARD_BYTES: Final = 512 << 20
@@ -134,7 +135,7 @@ def _member_writer(name: str, type_: Type) -> Any:
     """What makes the extension and the bytes of a member from a value of a column."""
     if "/" in name or name.startswith("."):
         raise InvalidInputError(f"column {name!r} cannot name members of a shard; rename it", column=name)
-    inner = type_.of if isinstance(type_, types.Nullable) else type_
+    inner = plain_type(type_)
     suffix = f".{name.rsplit('.', 1)[-1]}".lower()
     if is_image(type_):
         if suffix in IMAGE_SUFFIXES:

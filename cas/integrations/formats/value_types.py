@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from cas import types
 from cas.errors import InvalidInputError
+from cas.integrations.values import plain_type
 from cas.types import Type
 
 _INTEGER: Final = pattern(r"0|-?[1-9][0-9]{0,19}")
@@ -148,7 +149,7 @@ def is_float(text: str) -> bool:
 
 def reader_of(type_: Type) -> Callable[[str], Any]:
     """Returns what makes a value of a field of CSV, for a type that :class:`TextValues` gave."""
-    inner = type_.of if isinstance(type_, types.Nullable) else type_
+    inner = plain_type(type_)
     if isinstance(inner, types.Text):
         return str
     read: Callable[[str], Any] = int

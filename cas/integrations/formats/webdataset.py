@@ -20,6 +20,7 @@ from cas.integrations.formats.json_lines import parse_json
 from cas.integrations.formats.records import IMAGE_SUFFIXES
 from cas.integrations.formats.source import Collector, Source, Table, begins_as_image
 from cas.integrations.formats.value_types import TextValues
+from cas.integrations.values import plain_type
 from cas.types import Type
 
 KEY: Final = "key"
@@ -218,7 +219,7 @@ class _Column:
 
 
 def _value(type_: Type, content: bytes) -> Any:
-    match type_.of if isinstance(type_, types.Nullable) else type_:
+    match plain_type(type_):
         case types.Dict():
             return _dict(content)
         case types.Text():

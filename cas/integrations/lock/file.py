@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from typing import Final
 
 from cas.errors import InvalidInputError, NotFoundError, StoreError
 from cas.integrations.lock.toml import Entries, Entry, format_lock, parse_lock
+from cas.integrations.whole_file import whole_file
 from cas.repo.location import local_path
 
 LOCK_NAME: Final = "cas.lock"
@@ -137,27 +137,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _replace(path: Path, data: bytes) -> None:
     try:
-        _write_whole(path, data)
+        with whole_file(path) as file:
+            file.write(data)
     except OSError as error:
         raise StoreError(f"{path} cannot be written, and is as it was: {error.strerror}") from error
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Puts a file in the place of another one, with its permissions, durably."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as file:
-            with suppress(FileNotFoundError):
-                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

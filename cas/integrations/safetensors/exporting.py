@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from cas.dataset.opening import open_read_only
 from cas.dataset.readable import Readable
@@ -17,8 +17,8 @@ from cas.integrations.safetensors.header import METADATA, Header, file_dtype, ma
 from cas.integrations.safetensors.importing import INDEX_SUFFIX, SUFFIX, index_files
 from cas.integrations.tensors.loading import read_elements
 from cas.integrations.tensors.table import HEADER, TORCH, VALUE, Row, read_rows
+from cas.integrations.whole_file import whole_file
 from cas.repo.location import Url
-from cas.store.lmdb import sync_directory
 
 _BATCH_BYTES: Final = 64 << 20
 
@@ -55,10 +55,10 @@ def export_safetensors(url: Url, path: str | os.PathLike[str], *, overwrite: boo
             if not overwrite and os.path.lexists(target):
                 raise ExistsError(f"{target} is there already; choose another place, or overwrite it")
         for target, part in parts.items():
-            with _whole_file(target) as file:
+            with _told_file(target) as file:
                 _write(file, dataset, part.header, rows)
         if index:
-            with _whole_file(path) as file:
+            with _told_file(path) as file:
                 file.write(index)
     sizes = [len(index), *(len(part.header.head) + part.header.data_bytes for part in parts.values())]
     count = sum(len(part.header.tensors) for part in parts.values())
@@ -128,7 +128,7 @@ def _part(kept: Header | None, rows: Mapping[str, Row], tensors: Sequence[Row]) 
     return _Part(make_header(told, metadata), verbatim=False)
 
 
-def _write(file: BinaryIO, dataset: Readable, header: Header, rows: Mapping[str, Row]) -> None:
+def _write(file: IO[bytes], dataset: Readable, header: Header, rows: Mapping[str, Row]) -> None:
     file.write(header.head)
     batch: list[Row] = []
     size = 0
@@ -146,19 +146,12 @@ def _write(file: BinaryIO, dataset: Readable, header: Header, rows: Mapping[str,
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is complete and on disk."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+def _told_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears whole, in a folder that is made for it; what the system says of it is an error of stores."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
+        with whole_file(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        sync_directory(path.parent)
     except OSError as error:
         kind = StoreFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
         raise kind(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

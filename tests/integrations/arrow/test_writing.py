@@ -333,6 +333,28 @@ def flat(value: Any) -> Any:
     return [flat(item) for item in value] if isinstance(value, list) else value
 
 
+@pytest.mark.parametrize(
+    ("shape", "rows", "shapes"),
+    [
+        ((None, 3), [[[1, 2, 3]], []], [(1, 3), (0, 3)]),
+        ((None, None), [[], [[], []], [[5]]], [(0, 0), (2, 0), (1, 1)]),
+        ((2, None), [[[], []]], [(2, 0)]),
+        ((None, None, 2), [[[]], [[[1, 2]]]], [(1, 0, 2), (1, 1, 2)]),
+    ],
+)
+def test_lists_without_elements_take_their_sizes_from_the_type(
+    shape: tuple[int | None, ...], rows: list[Any], shapes: list[tuple[int, ...]]
+) -> None:
+    type_ = types.Array("int16", shape)
+    given: Any = pa.int16()
+    for _ in shape:
+        given = pa.list_(given)
+    values = decode_values(type_, encode_array(type_, pa.array(rows, given), "x"))
+    assert [value.shape for value in values] == shapes
+    with pytest.raises(InvalidInputError, match=r"row 0 .*shape"):
+        encode_array(types.Array("int16", (None, 3)), pa.array([[[], []]], pa.list_(pa.list_(pa.int16()))), "x")
+
+
 def test_duckdb_and_polars_relations(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     with make(tmp_path / "ds") as ds:

@@ -130,6 +130,57 @@ def test_parquet_and_back_is_the_same_dataset(full: Path, parquet_file: Path, tm
     assert tree_of(bring("parquet", parquet_file, tmp_path / "back")) == tree_of(full)
 
 
+NULLABLE, MANY = types.Nullable, types.Sequence
+ODD: dict[str, tuple[types.Type, list[Any]]] = {
+    "missing arrays": (NULLABLE(types.Array("int16", (2, 3))), [np.ones((2, 3), np.int16), None]),
+    "free first size": (types.Array("int16", (None, 3)), [np.ones((2, 3), np.int16), np.zeros((0, 3), np.int16)]),
+    "free last size": (types.Array("float16", (2, None)), [np.ones((2, 3), np.float16), np.zeros((2, 0), np.float16)]),
+    "missing free sizes": (
+        NULLABLE(types.Array("float32", (None, None))),
+        [np.ones((2, 3), np.float32), None, np.zeros((0, 0), np.float32)],
+    ),
+    "free arrays in sequences": (MANY(types.Array("bool", (None, None))), [[np.ones((2, 3), np.bool_)] * 2, []]),
+    "size 0": (types.Array("int8", (0,)), [np.zeros(0, np.int8)] * 2),
+    "size 0 within": (types.Array("int8", (2, 0)), [np.zeros((2, 0), np.int8)] * 2),
+    "missing raw images": (
+        NULLABLE(types.Image("uint16", None)),
+        [np.ones((2, 3, 3), np.uint16), None, np.ones((2, 2), np.uint16)],
+    ),
+    "missing masks in sequences": (
+        NULLABLE(MANY(NULLABLE(types.BinaryMask()))),
+        [[np.eye(2, 3, dtype=np.bool_), None], None, []],
+    ),
+    "missing classes in sequences": (MANY(MANY(NULLABLE(types.ClassLabel(["a", "b"])))), [[[0, None], []], [], [[1]]]),
+    "missing images in sequences": (MANY(NULLABLE(types.Image())), [[png(1), None], [], [png(2)]]),
+    "missing dicts": (NULLABLE(types.Dict()), [{"a": '{"$cbor": "x"}'}, None, {}]),
+    "missing dicts in sequences": (MANY(NULLABLE(types.Dict())), [[{"a": "ü"}, None], []]),
+    "missing times": (NULLABLE(types.DateTime("ns")), [np.datetime64(5, "ns"), None]),
+    "missing sequences": (MANY(NULLABLE(MANY(types.Text()))), [[["a"], None, []], []]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_parquet_and_back_with_odd_types(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    type_, values = ODD[name]
+    with cas.create(tmp_path / "ds", schema={"x": type_}) as ds:
+        ds.append({"x": values})
+        ds.commit("rows")
+    export(tmp_path / "ds", tmp_path / "t.parquet")
+    assert tree_of(bring("parquet", tmp_path / "t.parquet", tmp_path / "back")) == tree_of(tmp_path / "ds")
+
+
+def test_refused_values_are_told_by_their_row(tmp_path: Path) -> None:
+    """Also behind the first batch, and within sequences."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    schema = {"d": types.Sequence("dict"), "pad": "bytes"}
+    with cas.create(tmp_path / "ds", schema=schema) as ds:
+        ds.append({"d": [[{}, {}], [{}]] * 3 + [[], [{}, {"b": b"bytes"}]], "pad": [bytes(12 << 20)] * 8})
+        ds.commit("rows")
+    with pytest.raises(InvalidInputError, match=r"column 'd', row 7 .*item 1: the dict has no exact JSON"):
+        export(tmp_path / "ds", tmp_path / "t.parquet")
+
+
 def test_hugging_face_reads_the_parquet(parquet_file: Path, tmp_path: Path) -> None:
     hub = hub_datasets(tmp_path / "cache")
     data = hub.load_dataset("parquet", data_files=str(parquet_file), split="train", cache_dir=str(tmp_path / "cache"))

@@ -78,10 +78,10 @@ def test_types_and_values(arrow: Any, given: Any, type_: str, expected: list[Any
 
 @pytest.mark.parametrize("arrow", [pa.map_(pa.string(), pa.int8()), pa.month_day_nano_interval()], ids=str)
 def test_types_without_counterpart_are_refused(arrow: Any, tmp_path: Path) -> None:
-    from cas.integrations.arrow_columns import column_type
+    from cas.integrations.formats.hub_features import feature_type
 
     with pytest.raises(UnsupportedError, match="has no column type"):
-        column_type(arrow, (False,))
+        feature_type(arrow, None, (False,))
 
 
 def test_whether_values_are_missing_is_seen_with_and_without_statistics(tmp_path: Path) -> None:
@@ -101,6 +101,15 @@ def test_files_that_are_wrong_about_missing_values(tmp_path: Path) -> None:
         parquet.write_table(pa.table({"x": pa.array(values, arrow)}, schema=pa.schema([field])), tmp_path / "t.parquet")
         with pytest.raises(InvalidInputError, match="is missing"):
             import_into(tmp_path / "ds", open_parquet([tmp_path / "t.parquet"]))
+
+
+def test_a_missing_value_is_told_by_its_row(tmp_path: Path) -> None:
+    """Counted through the batches."""
+    field = pa.field("x", pa.int64(), metadata={"cas.type": '{"name": "int64"}'})
+    table = pa.table({"x": pa.array([*range(3000), None])}, schema=pa.schema([field]))
+    parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(InvalidInputError, match=r"row 3000 .*is missing"):
+        import_into(tmp_path / "ds", open_parquet([tmp_path / "t.parquet"]))
 
 
 def test_names_with_dots(tmp_path: Path) -> None:
