@@ -97,8 +97,9 @@ class Gate:
 
     def read_record(self, kind: Kind, hash_: bytes) -> bytes | None:
         """Returns the payload of a node, tree or version, or None where there is none."""
+        held = self._pending.get(hash_)
         with self.store.read() as view:
-            (blob,) = self._find(view, [hash_])
+            blob = view.blobs([hash_])[0] if held is None else held
             if blob is None:
                 return None
             bound = MAX_NODE_BYTES if kind is Kind.NODE else MAX_RECORD_BYTES
@@ -107,12 +108,16 @@ class Gate:
             raise _damaged(hash_)
         return payload
 
-    def _find(self, view: View, keys: list[bytes]) -> list[Bytes | None]:
-        """The blobs, also those that a writer still holds back."""
-        found = view.blobs(keys)
+    def _held_back(self, hashes: Hashes) -> list[Bytes | None]:
+        """The blobs that a writer still holds back; an empty list where it has none of them.
+
+        They are looked up before a view is opened: a writer in another thread forgets them once they are in the store,
+        which a view from before does not show.
+        """
         if not self._pending:
-            return found
-        return [self._pending.get(key, blob) for key, blob in zip(keys, found, strict=True)]
+            return []
+        held = [self._pending.get(key) for key in split_hashes(hashes)]
+        return held if any(blob is not None for blob in held) else []
 
     def read_kept_chunk(self, hash_: bytes, size: int) -> Bytes:
         """Returns the payload of a chunk that is asked for in parts, which is kept for the next part."""
@@ -152,8 +157,9 @@ class Gate:
         flat = np.empty(int(ends[-1]), np.uint8)
         fresh = self._checked.lacks(hashes)
         reading = _Reading(hashes, sizes.tolist(), ends.tolist(), flat, fresh)
+        held = self._held_back(hashes)
         with self.store.read() as view:
-            runs = list(self._runs(view, hashes))
+            runs = list(_runs_beside(held, view, hashes) if held else view.runs(hashes))
             at_rest = sum(len(run.data) for run in runs if run.data is not None)
             share = len(flat) >= (_LARGE_BYTES if at_rest == len(flat) else _SHARED_BYTES)
             map_in_pool(reading.take, runs, batch=1 + len(runs) * _TASK_BYTES // len(flat) if share else len(runs))
@@ -166,10 +172,9 @@ class Gate:
     def read_chunk(self, hash_: bytes, size: int) -> Flat:
         """Returns the payload of a chunk, as :meth:`read_chunks` does."""
         flat = np.empty(size, np.uint8)
+        held = self._pending.get(hash_)
         with self.store.read() as view:
-            blob = self._pending.get(hash_) if self._pending else None
-            if blob is None:
-                (blob,) = view.blobs([hash_])
+            blob = view.blobs([hash_])[0] if held is None else held
             if blob is None:
                 raise _missing(hash_)
             _decode_into(blob, flat, hash_)
@@ -179,11 +184,11 @@ class Gate:
             self._checked.add(np.frombuffer(hash_, np.uint8)[None])
         return flat
 
-    def _runs(self, view: View, hashes: Hashes) -> Iterator[Run]:
-        keys = split_hashes(hashes) if self._pending else []
-        if any(key in self._pending for key in keys):
-            return single_runs(self._find(view, keys))
-        return view.runs(hashes)
+
+def _runs_beside(held: list[Bytes | None], view: View, hashes: Hashes) -> Iterator[Run]:
+    """The blobs, of which a writer holds some back."""
+    found = view.blobs(split_hashes(hashes))
+    return single_runs([blob if own is None else own for own, blob in zip(held, found, strict=True)])
 
 
 class _Reading:

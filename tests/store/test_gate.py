@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ import pytest
 
 from cas.codec.rows import Flat
 from cas.errors import StoreFullError
-from cas.hashing import Hashes
+from cas.hashing import Hashes, Kind
 from cas.repo.commit import writer_inside
-from cas.store.contract import T, Transaction
+from cas.store.contract import T, Transaction, View
 from cas.store.gate import BATCH_BYTES, BlobWriter, Gate, map_in_pool, split_payloads
 from cas.store.lmdb import create_files
 from cas.store.memory import MemoryStore
@@ -115,6 +116,35 @@ def test_memory_may_change_where_putting_it_fails(memory: Flat) -> None:
     store.full = False
     writer.flush()
     check_all(store, hashes)
+    assert not writer.held
+
+
+class PuttingStore(MemoryStore):
+    """While a view is open a writer puts what it holds back, which the view does not show."""
+
+    writer: BlobWriter | None = None
+
+    @contextmanager
+    def read(self) -> Iterator[View]:
+        with super().read() as view:
+            writer, self.writer = self.writer, None
+            if writer is not None:
+                writer.flush()
+            yield view
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_what_is_put_while_it_is_read_is_found(count: int) -> None:
+    store = PuttingStore()
+    writer = BlobWriter(store, compress=False)
+    gate = Gate(store).over(writer.held)
+    node = writer.add_record(Kind.NODE, b"a node")
+    hashes = add(writer, noise(4 * CHUNK_BYTES))
+    store.writer = writer
+    if count:
+        gate.read_chunks(hashes[:count], np.full(count, CHUNK_BYTES))
+    else:
+        assert gate.read_record(Kind.NODE, node) == b"a node"
     assert not writer.held
 
 
