@@ -148,8 +148,7 @@ def unframe_group(payload: Bytes, count: int, row_bytes: int | None) -> Rows:
     """Returns the rows of a chunk payload; a payload that is no such group raises ``CorruptedError``."""
     flat: NDArray[Any] = np.frombuffer(payload, np.uint8)
     if row_bytes is not None:
-        if len(flat) != count * row_bytes:
-            raise CorruptedError(f"a chunk of {count} rows of {row_bytes} bytes holds {len(flat)} bytes")
+        check_fixed(payload, count, row_bytes)
         return Rows.fixed(flat, count, row_bytes)
     if count == 1:
         return Rows.varying(flat, np.array([len(flat)], np.int64))
@@ -160,3 +159,9 @@ def unframe_group(payload: Bytes, count: int, row_bytes: int | None) -> Rows:
     if int(ends[-1]) != len(flat) - body or (np.diff(ends) < 0).any():
         raise CorruptedError(f"the row ends of a chunk of {count} rows do not fit its {len(flat)} bytes")
     return Rows.varying(flat[body:], ends)
+
+
+def check_fixed(payload: Bytes, count: int, row_bytes: int) -> None:
+    """Refuses a chunk payload that does not have the length of so many rows of one length."""
+    if len(payload) != count * row_bytes:
+        raise CorruptedError(f"a chunk of {count} rows of {row_bytes} bytes holds {len(payload)} bytes")

@@ -122,6 +122,7 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
             tree = inside.add_record(Kind.TREE, encode_tree(state))
             base = repository.version(proposal.base)
             base_columns = {column.name for column in repository.tree(base.tree).columns}
+            renamed = column_map(proposal.origins, base_columns)
             version, record = proposal.base, None
             if tree != base.tree:
                 record = VersionRecord(
@@ -132,7 +133,7 @@ def commit(repository: Repository, proposal: Proposal, writer: BlobWriter) -> by
                     proposal.author,
                     made,
                     proposal.details,
-                    (column_map(proposal.origins, base_columns),),
+                    (renamed,) if renamed else (),
                     write_payload(encode_defaults(proposal.defaults), nodes, inside),
                 )
                 version = land(txn, inside, record)

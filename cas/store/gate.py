@@ -38,8 +38,9 @@ _GIL_BYTES: Final = 64 << 10
 """From here on NumPy copies, which lets other threads run; below, that takes longer than the copy."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_pool: ThreadPoolExecutor | None = None
-_pool_pid = 0
+_PUTTERS: Final = 8
+_pools: dict[str, ThreadPoolExecutor] = {}
+_pools_pid = 0
 _pool_lock = threading.Lock()
 
 
@@ -54,15 +55,26 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 def workers() -> ThreadPoolExecutor:
     """Returns the process's thread pool; hashing and compression release the GIL."""
-    global _pool, _pool_pid
+    return _pool("cas", os.cpu_count() or 2)
+
+
+def _putters() -> ThreadPoolExecutor:
+    """Threads that put blobs. They wait for whoever writes to the store, who may wait for :func:`workers`."""
+    return _pool("cas-put", _PUTTERS)
+
+
+def _pool(name: str, threads: int) -> ThreadPoolExecutor:
+    global _pools_pid
     # Imported here because few programs need it before they write, and it takes as long as half of this package.
     from concurrent.futures import ThreadPoolExecutor
 
     with _pool_lock:
-        if _pool is None or _pool_pid != os.getpid():
-            _pool = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="cas")
-            _pool_pid = os.getpid()
-        return _pool
+        if _pools_pid != os.getpid():
+            _pools.clear()
+            _pools_pid = os.getpid()
+        if name not in _pools:
+            _pools[name] = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        return _pools[name]
 
 
 class Gate:
@@ -85,8 +97,9 @@ class Gate:
 
     def read_record(self, kind: Kind, hash_: bytes) -> bytes | None:
         """Returns the payload of a node, tree or version, or None where there is none."""
+        held = self._pending.get(hash_)
         with self.store.read() as view:
-            (blob,) = self._find(view, [hash_])
+            blob = view.blobs([hash_])[0] if held is None else held
             if blob is None:
                 return None
             bound = MAX_NODE_BYTES if kind is Kind.NODE else MAX_RECORD_BYTES
@@ -95,12 +108,16 @@ class Gate:
             raise _damaged(hash_)
         return payload
 
-    def _find(self, view: View, keys: list[bytes]) -> list[Bytes | None]:
-        """The blobs, also those that a writer still holds back."""
-        found = view.blobs(keys)
+    def _held_back(self, hashes: Hashes) -> list[Bytes | None]:
+        """The blobs that a writer still holds back; an empty list where it has none of them.
+
+        They are looked up before a view is opened: a writer in another thread forgets them once they are in the store,
+        which a view from before does not show.
+        """
         if not self._pending:
-            return found
-        return [self._pending.get(key, blob) for key, blob in zip(keys, found, strict=True)]
+            return []
+        held = [self._pending.get(key) for key in split_hashes(hashes)]
+        return held if any(blob is not None for blob in held) else []
 
     def read_kept_chunk(self, hash_: bytes, size: int) -> Bytes:
         """Returns the payload of a chunk that is asked for in parts, which is kept for the next part."""
@@ -140,8 +157,9 @@ class Gate:
         flat = np.empty(int(ends[-1]), np.uint8)
         fresh = self._checked.lacks(hashes)
         reading = _Reading(hashes, sizes.tolist(), ends.tolist(), flat, fresh)
+        held = self._held_back(hashes)
         with self.store.read() as view:
-            runs = list(self._runs(view, hashes))
+            runs = list(_runs_beside(held, view, hashes) if held else view.runs(hashes))
             at_rest = sum(len(run.data) for run in runs if run.data is not None)
             share = len(flat) >= (_LARGE_BYTES if at_rest == len(flat) else _SHARED_BYTES)
             map_in_pool(reading.take, runs, batch=1 + len(runs) * _TASK_BYTES // len(flat) if share else len(runs))
@@ -154,10 +172,9 @@ class Gate:
     def read_chunk(self, hash_: bytes, size: int) -> Flat:
         """Returns the payload of a chunk, as :meth:`read_chunks` does."""
         flat = np.empty(size, np.uint8)
+        held = self._pending.get(hash_)
         with self.store.read() as view:
-            blob = self._pending.get(hash_) if self._pending else None
-            if blob is None:
-                (blob,) = view.blobs([hash_])
+            blob = view.blobs([hash_])[0] if held is None else held
             if blob is None:
                 raise _missing(hash_)
             _decode_into(blob, flat, hash_)
@@ -167,11 +184,11 @@ class Gate:
             self._checked.add(np.frombuffer(hash_, np.uint8)[None])
         return flat
 
-    def _runs(self, view: View, hashes: Hashes) -> Iterator[Run]:
-        keys = split_hashes(hashes) if self._pending else []
-        if any(key in self._pending for key in keys):
-            return single_runs(self._find(view, keys))
-        return view.runs(hashes)
+
+def _runs_beside(held: list[Bytes | None], view: View, hashes: Hashes) -> Iterator[Run]:
+    """The blobs, of which a writer holds some back."""
+    found = view.blobs(split_hashes(hashes))
+    return single_runs([blob if own is None else own for own, blob in zip(held, found, strict=True)])
 
 
 class _Reading:
@@ -384,14 +401,19 @@ class BlobWriter:
 
     def own(self) -> None:
         """Copies what is still a view of somebody else's memory, or puts it."""
-        if self._putting is not None and self._putting.has_views:
-            self._join()
+        try:
+            if self._putting is not None and self._putting.has_views:
+                self._join()
+        finally:
+            self._copy_views()
+        if self._held_bytes >= BATCH_BYTES // 2:
+            self._put_behind()
+
+    def _copy_views(self) -> None:
         for number, some in enumerate(self._laid):
             if isinstance(some.data, memoryview):
                 self._laid[number] = own = some._replace(data=bytes(some.data))
                 self.held.update(own.blobs())
-        if self._held_bytes >= BATCH_BYTES // 2:
-            self._put_behind()
 
     def rest(self) -> list[Laid]:
         """Returns what is not put yet, for a transaction of the caller's own; then :meth:`clear` forgets it."""
@@ -415,7 +437,7 @@ class BlobWriter:
             return
         laid = self.rest()
         try:
-            done = workers().submit(self._put, laid)
+            done = _putters().submit(self._put, laid)
         except RuntimeError:
             # The interpreter is about to end, and threads take no more work.
             self.flush()
@@ -425,20 +447,25 @@ class BlobWriter:
         self._held_bytes = 0
 
     def _join(self) -> None:
-        """Waits for what is being put; if that fails, it is held back as before."""
-        putting, self._putting = self._putting, None
+        """Waits for what is being put; if that fails, it is held back as before.
+
+        Whoever is interrupted while waiting has to wait again, for the thread may be reading somebody's memory.
+        """
+        putting = self._putting
         if putting is None:
             return
-        size = sum(len(some.data) for some in putting.laid)
-        self._laid = putting.laid + self._laid
-        self._held_bytes += size
-        if putting.pid == os.getpid():  # in a forked child nobody is putting it
-            putting.done.result()
-            del self._laid[: len(putting.laid)]
-            self._held_bytes -= size
+        mine = putting.pid == os.getpid()  # in a forked child nobody is putting it
+        error = putting.done.exception() if mine else None
+        if mine and error is None:
             for some in putting.laid:
                 for hash_ in some.hashes:
                     self.held.pop(hash_, None)
+        else:
+            self._laid = putting.laid + self._laid
+            self._held_bytes += sum(len(some.data) for some in putting.laid)
+        self._putting = None
+        if error is not None:
+            raise error
 
     def clear(self) -> None:
         """Forgets what is held back: it has been put, or is not wanted."""
@@ -506,17 +533,33 @@ def _items_per_task(mean_bytes: int) -> int:
 def map_in_pool(
     function: Callable[[Item], Result], items: Sequence[Item], batch: int = _ITEMS_PER_TASK
 ) -> list[Result]:
-    """Maps in the process's thread pool, ``batch`` items a task; a short list is not worth handing over."""
+    """Maps in the process's thread pool, ``batch`` items a task; a short list is not worth handing over.
+
+    When it returns or raises no task is under way any more: what they read, such as the map of a store, may go then.
+    """
     if len(items) < 2 * batch:
         return [function(item) for item in items]
 
     def run(begin: int) -> list[Result]:
         return [function(item) for item in items[begin : begin + batch]]
 
-    starts = range(0, len(items), batch)
+    tasks: list[Future[list[Result]]] = []
     try:
-        parts = workers().map(run, starts)
-    except RuntimeError:
-        # The interpreter is about to end, and threads take no more work.
-        parts = map(run, starts)
-    return [result for part in parts for result in part]
+        pool = workers()
+        for start in range(0, len(items), batch):
+            try:
+                tasks.append(pool.submit(run, start))
+            except RuntimeError:
+                # The interpreter is about to end, and threads take no more work.
+                break
+        results = [result for task in tasks for result in task.result()]
+    finally:
+        _end(tasks)
+    return results + [function(item) for item in items[len(tasks) * batch :]]
+
+
+def _end(tasks: list[Future[list[Result]]]) -> None:
+    """Sees to it that no task is under way."""
+    for task in tasks:
+        if not task.cancel() and not task.done():
+            task.exception()

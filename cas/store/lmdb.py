@@ -411,6 +411,8 @@ class LmdbView:
     def _within_segment(self, at: int, length: int) -> Bytes | None:
         """Bytes of a segment; None where it does not have them."""
         number, offset = at >> OFFSET_BITS, at & OFFSET_MASK
+        if number < 0:  # as a number with a sign: no segment comes so far
+            return None
         if number != self._segment_number:
             self._segment = self._txn.get(SEGMENT_KEY.pack(number), b"", self._shared.databases[SEGMENTS])
             self._segment_number = number

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, comes_in_pieces, find_cuts, stands_alone
-from cas.codec.rows import Ints, Rows, frame_group, unframe_group
+from cas.codec.rows import Ints, Rows, check_fixed, frame_group, unframe_group
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob, split_hashes
 from cas.store.gate import BlobWriter, split_payloads
@@ -118,6 +118,8 @@ class StreamReader:
         payloads = self._kept(entries)
         size = self.layout.row_bytes
         if size is not None:
+            for payload, count in zip(payloads, entries.rows.tolist(), strict=True):
+                check_fixed(payload, count, size)
             found = [payloads[owner][at * size : (at + 1) * size] for owner, at in zip(owners, within, strict=True)]
             return Rows.fixed(np.frombuffer(b"".join(found), np.uint8), len(found), size)
         groups = [unframe_group(*group, None) for group in zip(payloads, entries.rows.tolist(), strict=True)]

@@ -15,6 +15,7 @@ from other_process import output
 import cas
 from cas.dataset.dataset import default_author
 from cas.errors import ReadOnlyError
+from cas.history.records import load_tree, load_version
 
 YEAR = dt.timedelta(days=365)
 
@@ -151,6 +152,22 @@ def test_the_clock_of_the_interpreter_orders_nothing_either(ds: cas.Dataset, mon
 
 
 # --- equality -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_commit_remembers_is_what_would_be_loaded(ds: cas.Dataset) -> None:
+    repository = ds._repository
+    ds.add_column("more", "int64", 7)
+    ds.metadata["of the dataset"] = {"long": "x" * 3000}
+    ds.commit("added")
+    ds.rename_column("more", "renamed")
+    ds.commit("renamed")
+    ds["renamed"].metadata["of the column"] = (1, 2.5)
+    ds.commit("metadata")
+    for version in ds.history:
+        hash_ = bytes.fromhex(version.id)
+        record = repository.version(hash_)
+        assert repr(record) == repr(load_version(repository.gate, hash_)), version.message
+        assert repr(repository.tree(record.tree)) == repr(load_tree(repository.gate, record.tree)), version.message
 
 
 def test_versions_are_equal_by_id_across_handles(ds: cas.Dataset, tmp_path: Path) -> None:

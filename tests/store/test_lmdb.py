@@ -475,6 +475,21 @@ def test_an_index_row_that_leads_nowhere_is_damage(path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("place", [1 << 63, (1 << 63) | (1 << 24), (1 << 64) - 1])
+def test_a_place_beyond_all_segments_is_damage(path: Path, place: int) -> None:
+    store = LmdbStore(path)
+    keys = [bytes([number]) * 32 for number in range(4)]
+    store.write(lambda txn: txn.put_blobs([(key, key * 100) for key in keys]))
+    shared = store._environment()
+    with shared.transaction(write=True) as txn:
+        row = place.to_bytes(8, "little") + (3200).to_bytes(4, "little")
+        txn.put(keys[2], row, db=shared.databases[environment.INDEX])
+    with pytest.raises(CorruptedError) as caught, store.read() as view:
+        list(view.runs(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)))
+    assert caught.value.blob == keys[2].hex()
+    store.close()
+
+
 def test_of_blobs_that_lie_together_the_lost_one_is_named(path: Path) -> None:
     store = LmdbStore(path)
     blobs = [(bytes([number]) * 32, bytes([number]) * 1000) for number in range(20)]

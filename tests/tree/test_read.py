@@ -11,7 +11,9 @@ from row_mixes import as_rows, layouts_and_rows
 from workbench import Workbench
 
 from cas.chunking.cut import PIECE_BYTES
+from cas.errors import CorruptedError
 from cas.hashing import hash_chunk
+from cas.tree.node import Entries, save_node
 from cas.tree.read import StreamRef
 from cas.tree.stream import StreamReader, build_stream
 from cas.types import Layout
@@ -150,3 +152,22 @@ def test_an_empty_chunk_that_a_writer_holds_back_is_read() -> None:
     assert [bytes(row) for row in reader.read(1, 2)] == [b""]
     assert [bytes(row) for row in reader.take(np.array([1]))] == [b""]
     assert [bytes(row) for row in reader.read(0, 3)] == [b"a", b"", b"b"]
+
+
+@pytest.mark.parametrize("count", [10, 40])
+def test_a_chunk_that_does_not_fit_its_rows_is_damage(count: int) -> None:
+    """However its rows are asked for: a node may tell of another number of rows than its chunk has."""
+    bench = Workbench(Layout(4))
+    payloads = [bytes(range(100)), bytes(range(100, 200))]
+    hashes = bench.writer.add_chunks(payloads, bench.layout)
+    entries = Entries(hashes, np.array([count, 25]), np.array([100, 100]))
+    ref = StreamRef(save_node(bench.writer, 0, entries), count + 25, 200)
+    bench.writer.flush()
+    for read in (
+        lambda reader: reader.read(9, 10),
+        lambda reader: reader.read(0, count),
+        lambda reader: reader.take(np.array([count - 1])),
+        lambda reader: reader.take(np.array([9, 3])),
+    ):
+        with pytest.raises(CorruptedError):
+            read(bench.reader(ref))
