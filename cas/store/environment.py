@@ -139,7 +139,8 @@ class Environment:
             raise StoreError(f"{file} cannot be made {size_bytes} bytes longer: {error.strerror}") from error
 
     def _missing_bytes(self) -> int:
-        pages = int(self._env.info()["last_pgno"]) + 1
+        with self._calling():
+            pages = int(self._env.info()["last_pgno"]) + 1
         return pages * self._page_bytes - os.stat(self._data).st_size
 
     def _database(self, name: bytes) -> Any:
@@ -211,7 +212,7 @@ class Environment:
         """Opens a transaction that gives out buffers; commits or aborts it at the end."""
         txn = self._begin(write)
         if txn is None:
-            raise StoreError(f"the store {self.path} was closed by another thread")
+            raise self._closed_error()
         try:
             with mapped_errors(self.path), txn:
                 yield txn
@@ -236,6 +237,20 @@ class Environment:
                 self._end()
                 raise
         return None
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Counts a call outside of transactions as one: a fork in the middle of it would leave the child waiting for
+        its end when it closes the environment."""
+        if not self._enter():
+            raise self._closed_error()
+        try:
+            yield
+        finally:
+            self._end()
+
+    def _closed_error(self) -> StoreError:
+        return StoreError(f"the store {self.path} was closed by another thread")
 
     def begin_reading(self) -> lmdb.Transaction[Any] | None:
         """Begins a transaction for :meth:`end_reading`; None where another thread has closed the environment."""
@@ -335,7 +350,8 @@ class Environment:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try:
                 os.fchmod(descriptor, os.stat(self.path / "data.mdb").st_mode & 0o7777)
-                self._env.copyfd(descriptor, compact=True)
+                with self._calling():
+                    self._env.copyfd(descriptor, compact=True)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

@@ -143,6 +143,36 @@ def test_a_fork_waits_for_the_views_of_other_threads(path: Path) -> None:
     assert output(path, script) == ["v", "v"]
 
 
+def test_a_fork_while_another_thread_looks_at_the_length_of_the_file(path: Path) -> None:
+    """As it does after each write. LMDB's binding would wait in the child for a call that never ends there."""
+    script = """
+    import signal, threading, time
+    store = LmdbStore(path)
+    shared = store._environment()
+    done = False
+    def work():
+        while not done:
+            shared.complete()
+    thread = threading.Thread(target=work)
+    thread.start()
+    for _ in range(50):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        for _ in range(1000):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                break
+            time.sleep(0.01)
+        else:
+            os.kill(pid, signal.SIGKILL)
+            print("hangs")
+            break
+    done = True
+    thread.join()
+    """
+    assert output(path, script) == []
+
+
 def test_closing_while_others_read_is_no_crash(path: Path) -> None:
     script = """
         import threading
