@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_NODE_BYTES: Final = 12_296
 MAX_RECORD_BYTES: Final = 64 << 20
-BATCH_BYTES: Final = 32 << 20
+BATCH_BYTES: Final = 16 << 20
 CACHE_BYTES: Final = 128 << 20
 _SHARED_BYTES: Final = 1 << 20
 _LARGE_BYTES: Final = 8 << 20
@@ -304,7 +305,7 @@ def _undecodable(hash_: bytes, error: CorruptedError) -> CorruptedError:
 class BlobWriter:
     """Takes payloads in, and puts those that the store does not have, in large batches; ``compress`` tries to compress.
 
-    What it holds back, in ``held``, is bounded by about 32 MiB, and as much again that a thread is putting meanwhile
+    What it holds back, in ``held``, is bounded by about 16 MiB, and as much again that a thread is putting meanwhile
     with ``background``; the caller may put the :meth:`rest` in a transaction of its own. A payload given as a view of
     somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
     """
@@ -363,13 +364,9 @@ class BlobWriter:
                 self._hold(_lay_together(keys, lengths, whole, missing))
                 return
 
-        def encode(key: bytes) -> Laid:
-            blob = compression.encode(fresh[key], element_bytes=layout.element_bytes, compress=compress)
-            return Laid.one(key, blob)
-
         lacking = [key for key in fresh if key in missing]
-        mean = sum(len(fresh[key]) for key in lacking) // max(1, len(lacking))
-        self._hold(map_in_pool(encode, lacking, _items_per_task(mean)))
+        blobs = _encode([fresh[key] for key in lacking], layout.element_bytes, compress)
+        self._hold(list(map(Laid.one, lacking, blobs)))
 
     def _keep_lease(self) -> None:
         """Keeps what is put or passed over from being collected, as long as the writer is there."""
@@ -523,6 +520,15 @@ def _payload_batches(payloads: Sequence[Bytes]) -> Iterator[Sequence[Bytes]]:
             begin, size = index + 1, 0
     if begin < len(payloads):
         yield payloads[begin:]
+
+
+def _encode(payloads: list[Bytes], element_bytes: int, compress: bool) -> list[Bytes]:
+    """The forms at rest of chunks."""
+    if element_bytes == 1:
+        return compression.encode_many(payloads, compress=compress)
+    mean = sum(map(len, payloads)) // max(1, len(payloads))
+    encode = partial(compression.encode, element_bytes=element_bytes, compress=compress)
+    return map_in_pool(encode, payloads, _items_per_task(mean))
 
 
 def _items_per_task(mean_bytes: int) -> int:
