@@ -84,14 +84,17 @@ class StreamReader:
         if not len(rows):
             return Rows.empty(self.layout.row_bytes)
         if (rows[1:] > rows[:-1]).all():
-            return self._take_ascending(rows, np.arange(len(rows)))
+            return self._take_ascending(rows, None)
         return self._take_ascending(*np.unique(rows, return_inverse=True))
 
-    def _take_ascending(self, order: Ints, wanted: Ints) -> Rows:
-        """The rows ``order``, which ascend, in the order of ``wanted``: places in it."""
+    def _take_ascending(self, order: Ints, wanted: Ints | None) -> Rows:
+        """The rows ``order``, which ascend, in the order of ``wanted``: places in it, or None as they are."""
         located = self.tree.locate(order)
         if located is None:
-            return self._take_by_halves(order).take(wanted)
+            rows = self._take_by_halves(order)
+            return rows if wanted is None else rows.take(wanted)
+        if wanted is None:
+            wanted = np.arange(len(order))
         entries, starts, owners = located
         count = int(entries.rows.sum())
         if count == len(entries):
@@ -110,7 +113,7 @@ class StreamReader:
             return _owned(Rows.varying(flat, np.cumsum([int(part.sizes.sum()) for part in entries])))
         if len(order) == 1:
             return self.read(int(order[0]), int(order[0]) + 1)
-        halves = [self._take_ascending(half, np.arange(len(half))) for half in np.array_split(order, 2)]
+        halves = [self._take_ascending(half, None) for half in np.array_split(order, 2)]
         return Rows.concat(halves, self.layout.row_bytes)
 
     def _pick(self, entries: Entries, owners: list[int], within: list[int]) -> Rows:
