@@ -181,8 +181,10 @@ def main() -> None:
     if options.stage:
         worker(options.stage, options.work, int(options.rows[0]))
         return
-    with tempfile.TemporaryDirectory(prefix="growth-") as work:
-        found = measure([int(rows) for rows in options.rows], options.rounds, options.work or Path(work))
+    with tempfile.TemporaryDirectory(prefix="growth-") as temporary:
+        work = options.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        found = measure([int(rows) for rows in options.rows], options.rounds, work)
     print(report(found))
     plot(found, options.plot)
     sys.exit(any((growth(found[name]) or 0) > FLAT for name in FLAT_MEASURES))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -254,15 +254,12 @@ def build_stream(nodes: Nodes, rows: Rows, layout: Layout, writer: BlobWriter) -
     return edit_stream(StreamReader(nodes, EMPTY_STREAM, layout), [rows], writer)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Unwritten:
-    """Chunks that were cut: their payloads, the rows that each completes, the bytes of all, and perhaps the memory in
-    which they lie one after the other."""
+    """Chunks that were cut, in their place among the parts: their payloads, and the rows that each completes."""
 
-    payloads: list[Bytes] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    size_bytes: int = 0
-    whole: memoryview | None = None
+    payloads: list[Bytes]
+    counts: list[int]
 
 
 class ChunkCutter:
@@ -272,17 +269,18 @@ class ChunkCutter:
         self._old = old
         self._layout = old.layout
         self._writer = writer
-        self._parts: list[Part] = []
+        self._parts: list[Part | _Unwritten] = []
         self._carry: list[Rows] = []
         self._uncut_bytes = 0
-        self._unwritten = _Unwritten()
+        self._unwritten: list[int] = []
+        self._unwritten_bytes = 0
         self._decoded: tuple[Span, Rows] | None = None
 
     def finish(self) -> list[Part]:
         """Ends the last chunk and returns the parts of the chunk level."""
         self._cut(final=True)
         self._write()
-        return self._parts
+        return [part for part in self._parts if not isinstance(part, _Unwritten)]
 
     def feed(self, rows: Rows) -> None:
         """Adds rows after those before."""
@@ -296,11 +294,8 @@ class ChunkCutter:
 
     def add_copies(self, rows: Rows, copies: int) -> None:
         """Adds, at a cut, ``copies`` of the chunk that is known to hold these rows."""
-        self._write()
-        self._emit(rows, np.array([rows.count], np.int64))
-        self._write()
-        entries = self._parts.pop()
-        assert isinstance(entries, Entries)
+        payloads, counts, _ = _framed(rows, np.array([rows.count], np.int64))
+        entries = self._written(payloads, counts)
         many = (np.tile(entries.hashes, (copies, 1)), np.tile(entries.rows, copies), np.tile(entries.sizes, copies))
         self._add(Entries(*many))
 
@@ -362,38 +357,42 @@ class ChunkCutter:
 
     def _emit(self, rows: Rows, cuts: Ints) -> None:
         """Takes the chunks between cuts to be written."""
-        starts = np.concatenate((np.zeros(1, np.int64), cuts[:-1]))
-        counts = cuts - starts
-        begins, ends = rows.offsets(starts), rows.offsets(cuts)
-        whole: memoryview | None = None
-        if (ends - begins > PIECE_BYTES).any():
-            payloads, counts = _payloads_with_pieces(rows, starts, cuts)
-        elif rows.row_bytes is not None or (counts == 1).all():
-            flat, whole = rows.flat.data, rows.flat.data[: ends[-1]]
-            payloads = [flat[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-        else:
-            payloads = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
+        payloads, counts, whole = _framed(rows, cuts)
         if whole is not None and len(payloads) > 1:
             # Chunks that lie together are written from where they lie.
-            self._write()
-            self._unwritten = _Unwritten(payloads, counts.tolist(), _UNWRITTEN_BYTES, whole)
-        else:
-            self._unwritten.payloads += payloads
-            self._unwritten.counts += counts.tolist()
-            self._unwritten.size_bytes += int((ends - begins).sum())
-        if self._unwritten.size_bytes >= _UNWRITTEN_BYTES:
+            self._add(self._written(payloads, counts, whole))
+            return
+        if not self._parts or not isinstance(self._parts[-1], _Unwritten):
+            self._unwritten.append(len(self._parts))
+            self._parts.append(_Unwritten([], []))
+        last = self._parts[-1]
+        assert isinstance(last, _Unwritten)
+        last.payloads.extend(payloads)
+        last.counts.extend(counts)
+        self._unwritten_bytes += sum(map(len, payloads))
+        if self._unwritten_bytes >= _UNWRITTEN_BYTES:
             self._write()
 
     def _write(self) -> None:
-        """Hands the chunks that were cut to the writer: many at once, for it shares them between threads."""
-        chunks, self._unwritten = self._unwritten, _Unwritten()
-        if chunks.payloads:
-            sizes = np.fromiter(map(len, chunks.payloads), np.int64, len(chunks.payloads))
-            hashes = self._writer.add_chunks(chunks.payloads, self._layout, whole=chunks.whole)
-            self._parts.append(Entries(hashes, np.array(chunks.counts, np.int64), sizes))
+        """Hands the chunks that were cut to the writer: those of many edits at once, for that costs as much as one."""
+        some = [part for place in self._unwritten if isinstance(part := self._parts[place], _Unwritten)]
+        entries = self._written([p for part in some for p in part.payloads], [n for part in some for n in part.counts])
+        start = 0
+        for place, part in zip(self._unwritten, some, strict=True):
+            stop = start + len(part.payloads)
+            self._parts[place] = entries.slice(start, stop)
+            start = stop
+        self._unwritten = []
+        self._unwritten_bytes = 0
+
+    def _written(self, payloads: list[Bytes], counts: list[int], whole: memoryview | None = None) -> Entries:
+        if not payloads:
+            return Entries.empty()
+        sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
+        hashes = self._writer.add_chunks(payloads, self._layout, whole=whole)
+        return Entries(hashes, np.array(counts, np.int64), sizes)
 
     def _add(self, part: Part) -> None:
-        self._write()
         if len(self._parts) and isinstance(part, Keep):
             last = self._parts[-1]
             if isinstance(last, Keep) and last.stop == part.start:
@@ -402,7 +401,23 @@ class ChunkCutter:
         self._parts.append(part)
 
 
-def _payloads_with_pieces(rows: Rows, starts: Ints, stops: Ints) -> tuple[list[Bytes], Ints]:
+def _framed(rows: Rows, cuts: Ints) -> tuple[list[Bytes], list[int], memoryview | None]:
+    """The payloads of the chunks between cuts, the rows that each completes, and the memory in which the payloads lie
+    one after the other, where they do."""
+    starts = np.concatenate((np.zeros(1, np.int64), cuts[:-1]))
+    counts = cuts - starts
+    begins, ends = rows.offsets(starts), rows.offsets(cuts)
+    if (ends - begins > PIECE_BYTES).any():
+        return *_payloads_with_pieces(rows, starts, cuts), None
+    if rows.row_bytes is not None or (counts == 1).all():
+        flat = rows.flat.data
+        payloads: list[Bytes] = [flat[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        return payloads, counts.tolist(), flat[: ends[-1]]
+    framed = [frame_group(rows, *pair) for pair in zip(starts.tolist(), cuts.tolist(), strict=True)]
+    return framed, counts.tolist(), None
+
+
+def _payloads_with_pieces(rows: Rows, starts: Ints, stops: Ints) -> tuple[list[Bytes], list[int]]:
     """The chunk payloads and the rows each completes, where some rows are longer than a piece."""
     payloads: list[Bytes] = []
     counts: list[int] = []
@@ -411,4 +426,4 @@ def _payloads_with_pieces(rows: Rows, starts: Ints, stops: Ints) -> tuple[list[B
         pieces = max(1, -(-len(body) // PIECE_BYTES))
         payloads += [body[at * PIECE_BYTES : (at + 1) * PIECE_BYTES] for at in range(pieces)]
         counts += [0] * (pieces - 1) + [stop - start]
-    return payloads, np.array(counts, np.int64)
+    return payloads, counts
