@@ -551,13 +551,13 @@ def map_in_pool(
 
     tasks: list[Future[list[Result]]] = []
     try:
-        pool = workers()
-        for start in range(0, len(items), batch):
-            try:
+        try:
+            pool = workers()
+            for start in range(0, len(items), batch):
                 tasks.append(pool.submit(run, start))
-            except RuntimeError:
-                # The interpreter is about to end, and threads take no more work.
-                break
+        except RuntimeError:
+            # The interpreter is about to end: threads take no more work, nor can they be had for the first time.
+            pass
         results = [result for task in tasks for result in task.result()]
     finally:
         _end(tasks)
