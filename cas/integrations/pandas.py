@@ -74,7 +74,7 @@ def _series(type_: Type, streams: Mapping[str, Rows]) -> Any:
     if isinstance(of, types.DateTime):
         times = decode_values(of, streams)
         if missing is not None:
-            times[missing] = np.datetime64("NaT", of.unit)
+            times[missing] = np.array("NaT", times.dtype)
         return pd.Series(times).dt.tz_localize("UTC")
     if isinstance(of, types.ClassLabel):
         codes = decode_values(of, streams)
