@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cas.hashing import Hashes
+from cas.store.untouched import untouched_zeros
 
 _SLOTS: Final = 1 << 20
 _WORD: Final = np.dtype("<u8")
@@ -21,7 +21,7 @@ class Checked:
     """
 
     def __init__(self) -> None:
-        self._marks = _no_marks()
+        self._marks = untouched_zeros(_SLOTS, _WORD)
 
     def lacks(self, hashes: Hashes) -> NDArray[np.bool_]:
         """Tells of each chunk whether it is to be checked."""
@@ -46,11 +46,3 @@ def _marks_of(hashes: Hashes) -> NDArray[np.uint64]:
 
 def _slots_of(marks: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return marks >> np.uint64(1) & np.uint64(_SLOTS - 1)
-
-
-def _no_marks() -> NDArray[np.uint64]:
-    """A table of zeros that takes memory as it fills: in huge pages the first few marks would cost milliseconds."""
-    memory = mmap.mmap(-1, _WORD.itemsize * _SLOTS, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, np.uint64)

@@ -83,7 +83,7 @@ class Environment:
         self.read_only = not writable or self.network is not None
         self.users = 0
         self.write_lock = threading.Lock()
-        self.places = SeenPlaces()
+        self._places: SeenPlaces | None = None
         self._idle = threading.Condition()
         self._active: dict[int, int] = {}
         self._pauses = 0
@@ -106,6 +106,16 @@ class Environment:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def places(self) -> SeenPlaces:
+        """Where blobs lie, as this process has seen it: made for the first read of many, not when a store is opened.
+
+        No lock is held for it, which a fork could leave behind: of two that are made at once one is forgotten.
+        """
+        if self._places is None:
+            self._places = SeenPlaces()
+        return self._places
 
     def complete(self) -> None:
         """Makes the file longer than the pages in use, since reading the map beyond its end would kill the process.

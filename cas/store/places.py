@@ -8,7 +8,6 @@ transaction, in which it was seen.
 
 from __future__ import annotations
 
-import mmap
 import struct
 import threading
 from typing import Any, Final
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from cas.hashing import HASH_BYTES, Hashes
 from cas.store.forks import renewed_in_children
+from cas.store.untouched import untouched_zeros
 
 PLACE: Final = struct.Struct("<QI")
 """A row of the index: the number of a segment and an offset in it, as one number, and a length (FORMAT section 7)."""
@@ -26,6 +26,7 @@ PLACES: Final = np.dtype([("at", "<u8"), ("length", "<u4")])
 OFFSET_BITS: Final = 24
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 _SLOTS: Final = 1 << 18
+_WORD: Final = np.dtype("<u8")
 _WORDS: Final = HASH_BYTES // 8
 
 Places = NDArray[Any]
@@ -39,8 +40,9 @@ class SeenPlaces:
     """
 
     def __init__(self) -> None:
-        self._words = [_untouched("<u8") for _ in range(_WORDS)]
-        self._at, self._length, self._state = _untouched("<u8"), _untouched("<u4"), _untouched("<u8")
+        self._words = [untouched_zeros(_SLOTS, _WORD) for _ in range(_WORDS)]
+        self._at, self._state = untouched_zeros(_SLOTS, _WORD), untouched_zeros(_SLOTS, _WORD)
+        self._length = untouched_zeros(_SLOTS, PLACES["length"])
         self._lock = renewed_in_children(self, threading.Lock)
 
     def find(self, hashes: Hashes, state: int) -> tuple[Places, NDArray[np.bool_]]:
@@ -69,11 +71,3 @@ class SeenPlaces:
 def _words_and_slots(hashes: Hashes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     words = np.ascontiguousarray(np.ascontiguousarray(hashes).view("<u8").T)
     return words, words[0] & np.uint64(_SLOTS - 1)
-
-
-def _untouched(dtype: str) -> NDArray[Any]:
-    """A column of zeros that takes memory as it is written."""
-    memory = mmap.mmap(-1, _SLOTS * np.dtype(dtype).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, dtype)
