@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Final, NewType
 
 import numpy as np
@@ -37,6 +38,11 @@ _DERIVERS: Final = {kind: blake3(derive_key_context=kind.value) for kind in Kind
 def hash_chunk(payload: Bytes) -> bytes:
     """Returns the plain BLAKE3 hash of a chunk, as ``b3sum`` prints it (32 bytes)."""
     return blake3(payload).digest()
+
+
+def hash_chunks(payloads: Iterable[Bytes]) -> list[bytes]:
+    """Returns the hash of each chunk, as :func:`hash_chunk` does, one after the other."""
+    return [blake3(payload).digest() for payload in payloads]
 
 
 def hash_blob(kind: Kind, payload: Bytes) -> bytes:

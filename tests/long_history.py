@@ -18,8 +18,8 @@ from cas.history.row_map import RowMap
 from cas.repo.commit import move_ref
 from cas.repo.repository import find_ref
 from cas.store.contract import VERSIONS, Transaction
-from cas.store.gate import BlobWriter
 from cas.store.lmdb import LmdbTransaction, LmdbView
+from cas.store.writer import BlobWriter
 
 
 def extend(ds: cas.Dataset, count: int) -> list[str]:

@@ -13,7 +13,7 @@ from cas.history.row_map import RowMap
 from cas.repo.commit import enter_version, move_ref
 from cas.repo.repository import find_ref
 from cas.store.contract import Transaction
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 
 
 def land(ds: cas.Dataset, parents: Sequence[str], message: str, *, branch: str | None = None) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 from row_mixes import as_rows
 
 from cas.hashing import Kind
-from cas.store.gate import BlobWriter, Gate
+from cas.store.gate import Gate
 from cas.store.memory import MemoryStore
+from cas.store.writer import BlobWriter
 from cas.tree.node import Nodes
 from cas.tree.read import StreamRef
 from cas.tree.stream import KeepRows, RowsPart, StreamReader, build_stream, edit_stream

@@ -23,8 +23,9 @@ from cas.repo.reflog import all_moves
 from cas.repo.repository import Repository, find_ref, scan_refs
 from cas.repo.sessions import Session, read_sessions
 from cas.repo.usage import Amount
-from cas.store.gate import BlobWriter, Gate
+from cas.store.gate import Gate
 from cas.store.memory import MemoryStore
+from cas.store.writer import BlobWriter
 from cas.tree.node import Nodes
 from cas.types import Array, Bytes, Nullable
 

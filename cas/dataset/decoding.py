@@ -12,7 +12,7 @@ from cas.codec.images import decode_image
 from cas.codec.rows import Rows
 from cas.codec.values import decode_values
 from cas.errors import InvalidInputError
-from cas.store.gate import map_in_pool
+from cas.store.threads import map_in_pool
 from cas.types import DATA, Type
 
 _TASK_BYTES: Final = 64 << 10

@@ -28,7 +28,7 @@ from cas.repo.rebase import rebase
 from cas.repo.repository import Repository, check_dataset
 from cas.repo.sessions import NOBODY, Session, claim_session, put_session, release_session, remove_session
 from cas.store.contract import Transaction
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 from cas.tree.node import Nodes
 from cas.types import Type
 

@@ -16,7 +16,7 @@ from cas.errors import StoreError
 from cas.hashing import hash_named
 from cas.history.records import EMPTY_METADATA, ColumnRecord, Payload, TreeRecord
 from cas.repo.metadata import Origin
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 from cas.tree.alignment import ascending, runs_of_numbers
 from cas.tree.constant import build_constant_stream
 from cas.tree.damage import DamageFinder

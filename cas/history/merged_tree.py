@@ -17,7 +17,7 @@ from cas.history.merge import Cells, Merge
 from cas.history.merge_columns import MergedColumn
 from cas.history.records import ColumnRecord, TreeRecord, write_payload
 from cas.history.weave import Woven
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 from cas.tree.alignment import Alignment, complement, numbers_of, runs_of_numbers
 from cas.tree.node import Nodes
 from cas.tree.read import StreamRef

@@ -12,7 +12,8 @@ from cas.codec.fields import is_count, is_hash, is_time
 from cas.codec.rows import Rows
 from cas.errors import CorruptedError, InvalidInputError, UnsupportedError, shown
 from cas.hashing import Kind
-from cas.store.gate import MAX_RECORD_BYTES, BlobWriter, Gate
+from cas.store.gate import MAX_RECORD_BYTES, Gate
+from cas.store.writer import BlobWriter
 from cas.tree.node import Nodes
 from cas.tree.read import StreamRef
 from cas.tree.stream import StreamReader, build_stream

@@ -17,7 +17,7 @@ from cas.repo.commit import enter_version, move_ref
 from cas.repo.metadata import put_mapping, read_mapping, read_snapshot, scope_key
 from cas.repo.repository import Repository, register_dataset, scan_refs
 from cas.store.contract import Transaction
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 from cas.tree.copy import StreamCopier
 
 Report = Callable[[int, int], None]

@@ -29,8 +29,8 @@ from cas.history.row_map import RowMap
 from cas.repo.metadata import Origin, live_scope_key, move_mappings, scope_key, snapshot
 from cas.repo.repository import Repository, find_ref, register_dataset
 from cas.store.contract import REFLOG, REFS, SESSIONS, VERSIONS, Laid, Lease, T, Transaction, View
-from cas.store.gate import BlobWriter
 from cas.store.leases import NoLease
+from cas.store.writer import BlobWriter
 from cas.tree.node import Nodes
 
 FIRST_MESSAGE = "Dataset created"

@@ -11,7 +11,7 @@ from cas.errors import CasError, CorruptedError, ReadOnlyError, UnsupportedError
 from cas.hashing import HASH_BYTES, Bytes
 from cas.repo.blobs import verify_blob
 from cas.store.contract import CACHE, Store, Transaction, View
-from cas.store.gate import map_in_pool
+from cas.store.threads import map_in_pool
 
 _BATCH_HASHES: Final = 4096
 _BATCH_BYTES: Final = 32 << 20

@@ -21,7 +21,7 @@ from cas.repo.merging import Merger
 from cas.repo.metadata import encode_mapping, move_mappings, put_encoded, scope_key
 from cas.repo.repository import Repository
 from cas.store.contract import Transaction, View
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 
 MERGE: Final = "merge"
 FAST_FORWARD: Final = "fast-forward"

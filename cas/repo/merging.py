@@ -19,7 +19,7 @@ from cas.history.merge import Merge, Metadata, State, Three, Uncertain, merge_st
 from cas.history.merged_tree import build_merge
 from cas.history.records import EMPTY_TREE, Payload, TreeRecord
 from cas.repo.repository import Repository
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 
 NO_METADATA: Final[Metadata] = {}
 """For a merge that leaves metadata alone."""

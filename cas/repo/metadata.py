@@ -14,7 +14,8 @@ from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, Unsu
 from cas.hashing import hash_name
 from cas.history.records import Payload, read_payload, write_payload
 from cas.store.contract import METADATA, Transaction, View
-from cas.store.gate import MAX_RECORD_BYTES, BlobWriter
+from cas.store.gate import MAX_RECORD_BYTES
+from cas.store.writer import BlobWriter
 from cas.tree.node import Nodes
 
 _NAME_BYTES: Final = 16

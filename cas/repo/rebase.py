@@ -14,7 +14,7 @@ from cas.repo.commit import Proposal
 from cas.repo.merging import NO_METADATA, Merged, Merger
 from cas.repo.metadata import Origin
 from cas.repo.repository import Repository
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 
 
 def rebase(

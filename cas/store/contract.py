@@ -74,6 +74,26 @@ class Laid(NamedTuple):
             begin, end = end, end + length
             yield hash_, whole[begin:end]
 
+    def only(self, wanted: set[bytes]) -> list[Laid]:
+        """Returns those of some hashes, each once, as runs that lie together."""
+        if len(wanted) == len(self.hashes):
+            return [self]
+        whole = memoryview(self.data)
+        left = set(wanted)
+        runs: list[Laid] = []
+        first = begin = end = 0
+        for number, (hash_, length) in enumerate(zip(self.hashes, self.lengths, strict=True)):
+            if hash_ in left:
+                left.discard(hash_)
+            else:
+                if first < number:
+                    runs.append(Laid(self.hashes[first:number], self.lengths[first:number], whole[begin:end]))
+                first, begin = number + 1, end + length
+            end += length
+        if first < len(self.hashes):
+            runs.append(Laid(self.hashes[first:], self.lengths[first:], whole[begin:end]))
+        return runs
+
 
 class Lookup(Protocol):
     """Tables to look keys up in."""

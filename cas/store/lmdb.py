@@ -478,8 +478,7 @@ class LmdbTransaction(LmdbView):
 
     def put_laid(self, laid: Sequence[Laid]) -> None:
         if laid:
-            present = self._places([hash_ for some in laid for hash_ in some.hashes])
-            lay_segments(self._shared, self._txn, laid, present)
+            lay_segments(self._shared, self._txn, laid)
 
     def remove_blobs(self, hashes: Sequence[bytes]) -> None:
         index = self._shared.databases[INDEX]

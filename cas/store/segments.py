@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -27,57 +27,97 @@ _LIVE_SHARE: Final = 0.5
 Report = Callable[[int, int], None]
 
 
-def lay_segments(shared: Environment, txn: Any, laid: Iterable[Laid], present: Collection[bytes] = ()) -> None:
-    """Puts blobs into new segments, and their places into the index; those that are ``present`` are passed over."""
-    rows: dict[bytes, bytes] = {}
-    parts: list[_Part] = []
-    filled = 0
+def lay_segments(shared: Environment, txn: Any, laid: Iterable[Laid], *, moving: bool = False) -> None:
+    """Puts blobs into new segments, and their places into the index.
+
+    Those that are there already are passed over; with ``moving`` they lie in the new segments from now on.
+    """
+    lots = _each_once(laid, set())
     number = last_segment(shared, txn) + 1
-    for hashes, lengths, data in laid:
-        end = 0
-        for hash_, length in zip(hashes, lengths, strict=True):
-            begin, end = end, end + length
-            if hash_ in rows or hash_ in present:
-                continue
-            if parts and filled + length > SEGMENT_BYTES:
-                _put_segment(shared, txn, number, parts)
-                parts, filled, number = [], 0, number + 1
-            rows[hash_] = PLACE.pack(number << OFFSET_BITS | filled, length)
-            if parts and parts[-1].data is data and parts[-1].end == begin:
-                parts[-1].end = end
-            else:
-                parts.append(_Part(data, begin, end))
-            filled += length
-    if parts:
-        _put_segment(shared, txn, number, parts)
+    segments, rows = _plan(lots, number)
+    if moving:
+        _put_places(shared, txn, rows, overwrite=True)
+    elif _put_places(shared, txn, rows, overwrite=False) < len(rows):
+        # Some are there: they keep their places, and the others lie closer together.
+        lots = _each_once(lots, _placed_otherwise(shared, txn, rows))
+        segments, rows = _plan(lots, number)
+        _put_places(shared, txn, rows, overwrite=True)
+    memory = _Memory(lots)
+    for begin, end in segments:
+        # LMDB keeps no empty value apart from a missing one when asked for its buffer.
+        value = memory.between(begin, end) or b"\0"
+        txn.put(SEGMENT_KEY.pack(number), value, append=True, db=shared.databases[SEGMENTS])
+        number += 1
+
+
+def _each_once(laid: Iterable[Laid], present: set[bytes]) -> list[Laid]:
+    """The same blobs, each once, without those that are present."""
+    seen = set(present)
+    lots: list[Laid] = []
+    for lot in laid:
+        wanted = set(lot.hashes) - seen
+        seen |= wanted
+        lots += lot.only(wanted)
+    return lots
+
+
+def _plan(lots: list[Laid], number: int) -> tuple[list[tuple[int, int]], list[tuple[bytes, bytes]]]:
+    """Which bytes of lots, as if they lay one after the other, come into each segment from ``number`` on, and the rows
+    of the index, by hash."""
+    keys = [hash_ for lot in lots for hash_ in lot.hashes]
+    lengths = np.array([length for lot in lots for length in lot.lengths], np.int64)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    places = np.empty(len(keys), PLACES)
+    places["length"] = lengths
+    segments: list[tuple[int, int]] = []
+    first = 0
+    while first < len(keys):
+        begin = int(starts[first])
+        stop = max(first + 1, int(np.searchsorted(ends, begin + SEGMENT_BYTES, "right")))
+        places["at"][first:stop] = (number + len(segments) << OFFSET_BITS) + starts[first:stop] - begin
+        segments.append((begin, int(ends[stop - 1])))
+        first = stop
+    rows = places.tobytes()
+    values = [rows[at : at + PLACE.size] for at in range(0, len(rows), PLACE.size)]
+    return segments, sorted(zip(keys, values, strict=True))  # sorted keys visit each page of the index once
+
+
+def _put_places(shared: Environment, txn: Any, rows: list[tuple[bytes, bytes]], *, overwrite: bool) -> int:
+    """Puts rows of the index; returns how many were put."""
     with txn.cursor(shared.databases[INDEX]) as cursor:
-        # Sorted keys visit each page of the index once.
-        cursor.putmulti(sorted(rows.items()))
+        return int(cursor.putmulti(rows, overwrite=overwrite)[1])
 
 
-@dataclass(slots=True)
-class _Part:
-    """Bytes ``begin`` to ``end`` of some memory."""
+def _placed_otherwise(shared: Environment, txn: Any, rows: list[tuple[bytes, bytes]]) -> set[bytes]:
+    """The hashes of rows for which others are in the index."""
+    index = shared.databases[INDEX]
+    return {hash_ for hash_, place in rows if txn.get(hash_, db=index) != place}
 
-    data: Bytes
-    begin: int
-    end: int
 
-    def view(self) -> Bytes:
-        whole = self.begin == 0 and self.end == len(self.data)
-        return self.data if whole else memoryview(self.data)[self.begin : self.end]
+class _Memory:
+    """The bytes of lots as if they lay one after the other."""
+
+    def __init__(self, lots: list[Laid]) -> None:
+        self._views = [memoryview(lot.data) for lot in lots]
+        self._ends = np.cumsum([len(view) for view in self._views])
+
+    def between(self, begin: int, end: int) -> Bytes:
+        """Bytes ``begin`` to ``end``, joined only where they are of several lots."""
+        parts: list[Bytes] = []
+        number = int(np.searchsorted(self._ends, begin, "right"))
+        while begin < end:
+            view, view_end = self._views[number], int(self._ends[number])
+            upto = min(end, view_end)
+            parts.append(view[len(view) - view_end + begin : len(view) - view_end + upto])
+            begin, number = upto, number + 1
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def last_segment(shared: Environment, txn: Any) -> int:
     """Returns the greatest number of a segment, 0 where there is none."""
     with txn.cursor(shared.databases[SEGMENTS]) as cursor:
         return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
-
-
-def _put_segment(shared: Environment, txn: Any, number: int, parts: list[_Part]) -> None:
-    value = parts[0].view() if len(parts) == 1 else b"".join([part.view() for part in parts])
-    # LMDB keeps no empty value apart from a missing one when asked for its buffer.
-    txn.put(SEGMENT_KEY.pack(number), value or b"\0", append=True, db=shared.databases[SEGMENTS])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +209,7 @@ def _move(shared: Environment, rows: np.ndarray[Any, np.dtype[np.void]], numbers
             segment = txn.get(SEGMENT_KEY.pack(at >> OFFSET_BITS), db=segments)
             offset = at & OFFSET_MASK
             moved.append(Laid.one(hash_, b"" if segment is None else bytes(segment[offset : offset + length])))
-    lay_segments(shared, txn, moved)
+    lay_segments(shared, txn, moved, moving=True)
     for number in numbers:
         txn.delete(SEGMENT_KEY.pack(number), db=segments)
     return len(moved)

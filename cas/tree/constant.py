@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cas.chunking.cut import MAX_BYTES, find_cuts
 from cas.codec.rows import Rows
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 from cas.tree.edit import build_tree
 from cas.tree.node import Nodes
 from cas.tree.read import EMPTY_STREAM, StreamRef

@@ -5,7 +5,8 @@ from __future__ import annotations
 from cas.errors import CorruptedError
 from cas.hashing import split_hashes
 from cas.store.contract import Store
-from cas.store.gate import BlobWriter, split_payloads
+from cas.store.gate import split_payloads
+from cas.store.writer import BlobWriter
 from cas.tree.node import Node, Nodes, save_node
 from cas.tree.read import StreamRef
 from cas.types import Layout

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 from cas.tree.node import Entries
 from cas.tree.read import EMPTY_STREAM, StreamRef, TreeReader
 from cas.tree.split import find_node_ends

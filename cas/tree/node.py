@@ -12,8 +12,9 @@ import numpy as np
 from cas.codec.rows import Ints
 from cas.errors import CorruptedError
 from cas.hashing import HASH_BYTES, Hashes, Kind
-from cas.store.gate import BlobWriter, Gate
+from cas.store.gate import Gate
 from cas.store.latest import Latest
+from cas.store.writer import BlobWriter
 
 MAX_CHILDREN: Final = 256
 MAX_LEVEL: Final = 32

@@ -12,7 +12,8 @@ from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, comes_in_pieces, fin
 from cas.codec.rows import Ints, Rows, check_fixed, frame_group, unframe_group
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob, split_hashes
-from cas.store.gate import BlobWriter, split_payloads
+from cas.store.gate import split_payloads
+from cas.store.writer import BlobWriter
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
 from cas.tree.read import EMPTY_STREAM, Chunk, Span, StreamRef, TreeReader

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from cas.errors import CorruptedError
 from cas.history.records import read_payload, write_payload
 from cas.history.row_map import RowMap
-from cas.store.gate import BlobWriter, Gate
+from cas.store.gate import Gate
 from cas.store.memory import MemoryStore
+from cas.store.writer import BlobWriter
 from cas.tree.alignment import Alignment
 from cas.tree.node import Nodes
 

@@ -39,8 +39,8 @@ from cas.repo.damage import (
 from cas.repo.fsck import Fsck
 from cas.repo.repository import Repository, find_ref
 from cas.store.contract import Transaction
-from cas.store.gate import BlobWriter
 from cas.store.lmdb import LmdbStore, LmdbView
+from cas.store.writer import BlobWriter
 from cas.tree.node import Entries, encode_node
 from cas.tree.read import StreamRef, TreeReader
 from cas.types import Array, Bytes, Nullable

@@ -9,7 +9,7 @@ import pytest
 import cas
 from cas.errors import ConflictError
 from cas.repo.merging import Merger
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 
 
 def test_rows_of_both_sides_that_the_base_has_not_are_compared(tmp_path: Path) -> None:

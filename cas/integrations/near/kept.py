@@ -20,7 +20,7 @@ from cas.hashing import Hashes
 from cas.integrations.near.looks import WORDS, Looks, Words
 from cas.repo.repository import Repository
 from cas.store.contract import CACHE, Transaction
-from cas.store.gate import BlobWriter
+from cas.store.writer import BlobWriter
 from cas.tree.read import EMPTY_STREAM, StreamRef
 from cas.tree.stream import KeepRows, StreamReader, edit_stream
 from cas.types import Layout

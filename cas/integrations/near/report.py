@@ -19,7 +19,7 @@ from cas.integrations.html import Html, element, join, table, thumbnail_html
 from cas.integrations.near.groups import Members, NearDuplicates, NearGroup
 from cas.integrations.pictures import without_warnings
 from cas.integrations.values import picture_at
-from cas.store.gate import map_in_pool
+from cas.store.threads import map_in_pool
 
 SHOWN_GROUPS: Final = 100
 _SHOWN_IMAGES: Final = 12

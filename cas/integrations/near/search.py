@@ -24,7 +24,7 @@ from cas.integrations.pictures import without_warnings
 from cas.integrations.values import plain_type
 from cas.repo.distinct import group_hashes
 from cas.repo.identical import ColumnContent, order_groups, read_content
-from cas.store.gate import map_in_pool
+from cas.store.threads import map_in_pool
 from cas.types import DATA, SHAPE, Image
 
 _MOST_COLOUR: Final = 255

@@ -1,0 +1,290 @@
+"""Blobs on their way into a store: hashed, compressed where that pays, and put many at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cas.codec import compression
+from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, hash_chunks
+from cas.store.contract import Laid, Lease, Writable
+from cas.store.freed import keep_freed_memory
+from cas.store.threads import ITEMS_PER_TASK, map_in_pool, putters
+from cas.types import Layout
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+BATCH_BYTES: Final = 16 << 20
+_LARGE_CHUNK_BYTES: Final = 32 << 10
+"""Chunks from this size on are hashed in threads; handing the interpreter over takes longer than hashing others."""
+_JOINED_BYTES: Final = 128 << 10
+"""Blobs up to this size are joined before they are put."""
+_TASK_BYTES: Final = 512 << 10
+
+
+class Held:
+    """Blobs at rest that a writer holds back, by hash. For any thread to read."""
+
+    def __init__(self) -> None:
+        self._lots: dict[bytes, _Lot] = {}
+
+    def __len__(self) -> int:
+        return len(self._lots)
+
+    def __contains__(self, hash_: bytes) -> bool:
+        return hash_ in self._lots
+
+    def get(self, hash_: bytes) -> Bytes | None:
+        """Returns a blob, or None where it is not held back."""
+        lot = self._lots.get(hash_)
+        return None if lot is None else lot.blob(hash_)
+
+    def add(self, lot: _Lot) -> None:
+        """Takes the blobs of a lot."""
+        self._lots.update(dict.fromkeys(lot.laid.hashes, lot))
+
+    def forget(self, lot: _Lot) -> None:
+        """Drops the blobs of a lot."""
+        for hash_ in lot.laid.hashes:
+            self._lots.pop(hash_, None)
+
+    def clear(self) -> None:
+        """Drops all."""
+        self._lots.clear()
+
+
+class _Lot:
+    """Blobs that were taken in together."""
+
+    __slots__ = ("_blobs", "laid")
+
+    def __init__(self, laid: Laid) -> None:
+        self.laid = laid
+        self._blobs: dict[bytes, Bytes] | None = None
+
+    def own(self) -> None:
+        """Copies what is memory of somebody else."""
+        if isinstance(self.laid.data, memoryview):
+            self.laid = self.laid._replace(data=bytes(self.laid.data))
+            self._blobs = None
+
+    def blob(self, hash_: bytes) -> Bytes:
+        """Returns one of them; where they lie is found when the first is asked for."""
+        if self._blobs is None:
+            self._blobs = dict(self.laid.blobs())
+        return self._blobs[hash_]
+
+
+class BlobWriter:
+    """Takes payloads in, and puts those that the store does not have, in large batches; ``compress`` tries to compress.
+
+    What it holds back, in ``held``, is bounded by about 16 MiB, and as much again that a thread is putting meanwhile
+    with ``background``; the caller may put the :meth:`rest` in a transaction of its own. A payload given as a view of
+    somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
+    """
+
+    def __init__(self, store: Writable, *, compress: bool = True, background: bool = False) -> None:
+        self._store = store
+        self._compress = compress
+        self._background = background
+        self._lease: Lease | None = None
+        self._held_bytes = 0
+        self._lots: list[_Lot] = []
+        self._putting: _Putting | None = None
+        self.held = Held()
+
+    def add_record(self, kind: Kind, payload: bytes) -> bytes:
+        """Takes a node, tree or version and returns its hash."""
+        hash_ = hash_blob(kind, payload)
+        if hash_ not in self.held:
+            self._hold([Laid.one(hash_, compression.encode(payload))])
+        return hash_
+
+    def add_chunks(self, payloads: Sequence[Bytes], layout: Layout, *, whole: memoryview | None = None) -> Hashes:
+        """Takes chunks of a stream and returns their hashes, of shape (chunks, 32).
+
+        ``whole`` is the memory in which the payloads lie one after the other, where they do: then they are written
+        from there without being joined.
+        """
+        hashes: list[bytes] = []
+        done = 0
+        for batch, lengths in _batches(payloads):
+            size = sum(lengths)
+            keys = _hash_all(batch, size // len(batch))
+            hashes += keys
+            self._add_missing(keys, batch, lengths, layout, None if whole is None else whole[done : done + size])
+            done += size
+        return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, HASH_BYTES)
+
+    def _add_missing(
+        self,
+        keys: list[bytes],
+        payloads: Sequence[Bytes],
+        lengths: list[int],
+        layout: Layout,
+        whole: memoryview | None,
+    ) -> None:
+        """Compresses and holds those chunks that the store does not have."""
+        fresh = {key: payload for key, payload in zip(keys, payloads, strict=True) if key not in self.held}
+        if not fresh:
+            return
+        self._keep_lease()
+        with self._store.read() as view:
+            sizes = view.sizes(list(fresh))
+        missing = {key for key, size in zip(fresh, sizes, strict=True) if size is None}
+        compress = layout.compress and self._compress
+        if whole is not None and not compress:
+            begins = np.cumsum(lengths, dtype=np.int64) - lengths
+            if not compression.are_framed(np.frombuffer(whole, np.uint8), begins).any():
+                self._hold(Laid(keys, lengths, whole).only(missing))
+                return
+        lacking = [key for key in fresh if key in missing]
+        self._hold(_join(lacking, _encode([fresh[key] for key in lacking], layout.element_bytes, compress)))
+
+    def _keep_lease(self) -> None:
+        """Keeps what is put or passed over from being collected, as long as the writer is there."""
+        if self._lease is None:
+            self._lease = self._store.lease_writing()
+
+    def release(self) -> None:
+        """Ends the lease: what was written is referred to by now, or not wanted."""
+        if self._putting is not None and self._putting.pid == os.getpid():
+            self._putting.done.exception()  # waits
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+
+    def take(self, laid: Iterable[Laid]) -> None:
+        """Takes what another writer gave as its :meth:`rest`."""
+        self._hold(list(laid))
+
+    def _hold(self, laid: list[Laid]) -> None:
+        if not laid:
+            return
+        self._keep_lease()
+        for some in laid:
+            lot = _Lot(some)
+            self._lots.append(lot)
+            self.held.add(lot)
+            self._held_bytes += len(some.data)
+            if self._held_bytes >= BATCH_BYTES:
+                self._put_behind()
+
+    def own(self) -> None:
+        """Copies what is still a view of somebody else's memory, or puts it."""
+        for lot in self._lots:
+            lot.own()
+        if self._held_bytes >= BATCH_BYTES // 2:
+            self._put_behind()
+
+    def rest(self) -> list[Laid]:
+        """Returns what is not put yet, for a transaction of the caller's own; then :meth:`clear` forgets it."""
+        self._join()
+        return [lot.laid for lot in self._lots]
+
+    def flush(self) -> None:
+        """Puts what is held back, durably."""
+        laid = self.rest()
+        if laid:
+            self._put(laid)
+            self.clear()
+
+    def _put(self, laid: list[Laid]) -> None:
+        self._store.write(lambda txn: txn.put_laid(laid))
+
+    def _put_behind(self) -> None:
+        """Puts what is held back in a thread, after what was begun before; the next call, or the rest, waits for it."""
+        keep_freed_memory()
+        if not self._background:
+            self.flush()
+            return
+        for lot in self._lots:
+            lot.own()
+        laid = self.rest()
+        try:
+            done = putters().submit(self._put, laid)
+        except RuntimeError:
+            # The interpreter is about to end, and threads take no more work.
+            self.flush()
+            return
+        self._putting = _Putting(done, self._lots, os.getpid())
+        self._lots = []
+        self._held_bytes = 0
+
+    def _join(self) -> None:
+        """Waits for what is being put; if that fails, it is held back as before."""
+        putting = self._putting
+        if putting is None:
+            return
+        mine = putting.pid == os.getpid()  # in a forked child nobody is putting it
+        error = putting.done.exception() if mine else None
+        if mine and error is None:
+            for lot in putting.lots:
+                self.held.forget(lot)
+        else:
+            self._lots = putting.lots + self._lots
+            self._held_bytes += sum(len(lot.laid.data) for lot in putting.lots)
+        self._putting = None
+        if error is not None:
+            raise error
+
+    def clear(self) -> None:
+        """Forgets what is held back: it has been put, or is not wanted."""
+        self._putting = None
+        self._lots = []
+        self.held.clear()
+        self._held_bytes = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Putting:
+    """Blobs that a thread of a process is putting."""
+
+    done: Future[None]
+    lots: list[_Lot]
+    pid: int
+
+
+def _batches(payloads: Sequence[Bytes]) -> Iterator[tuple[Sequence[Bytes], list[int]]]:
+    """Splits payloads so that no batch is much larger than the writer may hold back; yields each with its lengths."""
+    lengths = list(map(len, payloads))
+    ends = np.cumsum(lengths, dtype=np.int64)
+    begin = done = 0
+    while begin < len(lengths):
+        stop = min(int(np.searchsorted(ends, done + BATCH_BYTES // 2)) + 1, len(lengths))
+        yield payloads[begin:stop], lengths[begin:stop]
+        begin, done = stop, int(ends[stop - 1])
+
+
+def _hash_all(payloads: Sequence[Bytes], mean_bytes: int) -> list[bytes]:
+    if mean_bytes < _LARGE_CHUNK_BYTES:
+        return hash_chunks(payloads)
+    return map_in_pool(hash_chunk, payloads, _items_per_task(mean_bytes))
+
+
+def _join(keys: list[bytes], blobs: list[Bytes]) -> list[Laid]:
+    """Blobs as they are put: those of a few kilobytes together."""
+    lengths = list(map(len, blobs))
+    if sum(lengths) > _JOINED_BYTES * len(blobs):
+        return list(map(Laid.one, keys, blobs))
+    return [Laid(keys, lengths, b"".join(blobs))]
+
+
+def _encode(payloads: list[Bytes], element_bytes: int, compress: bool) -> list[Bytes]:
+    """The forms at rest of chunks."""
+    if element_bytes == 1:
+        return compression.encode_many(payloads, compress=compress)
+    mean = sum(map(len, payloads)) // max(1, len(payloads))
+    encode = partial(compression.encode, element_bytes=element_bytes, compress=compress)
+    return map_in_pool(encode, payloads, _items_per_task(mean))
+
+
+def _items_per_task(mean_bytes: int) -> int:
+    """How many payloads of a mean size a thread takes at a time."""
+    return min(ITEMS_PER_TASK, 1 + _TASK_BYTES // max(1, mean_bytes))
