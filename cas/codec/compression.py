@@ -11,6 +11,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from cas.codec.planes import Planes, from_planes, whole_elements
 from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError, UnsupportedError
 from cas.hashing import Bytes
@@ -23,7 +24,6 @@ _ZSTD_WORD: Final = int.from_bytes(ZSTD_MAGIC, "little")
 _SKIPPABLE_WORD: Final = int.from_bytes(PLANES_MAGIC, "little")
 _BYTE_PLANES: Final = 1
 _PLANE_SIZES: Final = (2, 4, 8, 16)
-_WIDE: Final = {8: np.dtype("<u8")}
 _PROBE_BYTES: Final = 4096
 _LEAST_BYTES: Final = 64
 _MANY: Final = 32
@@ -31,7 +31,12 @@ _NOISE_BYTES: Final = 2 * _PROBE_BYTES
 _NOISE_PROBE_BYTES: Final = 512
 _SCRATCH_FROM_BYTES: Final = 32 << 10
 _MOST_SCRATCH_BYTES: Final = 1 << 20
+_LAST_BLOCK: Final = 1
+_BLOCK_KIND_SHIFT: Final = 1
+_BLOCK_SIZE_SHIFT: Final = 3
 _REPEATED_BYTE: Final = 1
+_EMPTY_LAST_BLOCK: Final = b"\1\0\0"
+_MOST_BLOCK_BYTES: Final = 128 << 10
 _local = threading.local()
 
 
@@ -106,12 +111,32 @@ def decode(blob: Bytes, size: int, *, exact: bool = True) -> Bytes:
     element_bytes = _planes_element(blob)
     planes = np.frombuffer(_decompress(blob[_PLANES_FRAME.size :], size, exact), np.uint8)
     payload = np.empty(len(planes), np.uint8)
-    _from_planes(planes, element_bytes, payload)
+    _join_planes(planes, element_bytes, payload)
     return payload.data
 
 
-def decode_into(blob: Bytes, payload: Flat) -> None:
-    """Writes the payload of a blob at rest to memory of its declared length; raises as :func:`decode` does."""
+def decode_planes(blob: Bytes, size: int) -> Planes | None:
+    """Returns the payload of a blob at rest, of its declared length, as planes; None where none of them is zero.
+
+    It costs less than :func:`decode`, but not all of the blob is looked at: its content should be known to be right.
+    """
+    if bytes(blob[:4]) != PLANES_MAGIC:
+        return None
+    element_bytes, frame = _planes_element(blob), blob[_PLANES_FRAME.size :]
+    used = _used_planes(frame, element_bytes, size)
+    if used is None:
+        return None
+    count = size // element_bytes
+    planes = np.empty(used * count, np.uint8)
+    _read_exactly(frame, planes)
+    return Planes(planes.tobytes(), count, element_bytes)
+
+
+def decode_into(blob: Bytes, payload: Flat) -> Planes | None:
+    """Writes the payload of a blob at rest to memory of its declared length; raises as :func:`decode` does.
+
+    Returns the payload as planes too, where it was unpacked from a few.
+    """
     if not is_framed(blob):
         if len(blob) != len(payload):
             raise CorruptedError(f"a blob holds {len(blob)} bytes where {len(payload)} are declared")
@@ -119,10 +144,14 @@ def decode_into(blob: Bytes, payload: Flat) -> None:
     elif bytes(blob[:4]) == ZSTD_MAGIC:
         _decompress_into(blob, payload)
     else:
-        element_bytes = _planes_element(blob)
-        planes = _scratch(len(payload))
-        _decompress_into(blob[_PLANES_FRAME.size :], planes)
-        _from_planes(planes, element_bytes, payload)
+        planes = decode_planes(blob, len(payload))
+        if planes is not None:
+            planes.write(payload)
+            return planes
+        scratch = _scratch(len(payload))
+        _decompress_into(blob[_PLANES_FRAME.size :], scratch)
+        _join_planes(scratch, _planes_element(blob), payload)
+    return None
 
 
 def _scratch(size: int) -> Flat:
@@ -191,26 +220,66 @@ def _decompress_into(frame: Bytes, payload: Flat) -> None:
             raise CorruptedError(f"a blob unpacks to {declared} bytes where {len(payload)} are declared")
         if _frame_end(frame) != len(frame):
             raise CorruptedError("a blob holds more or less than one frame")
+    except zstandard.ZstdError as error:
+        raise CorruptedError(f"a blob cannot be unpacked: {error}") from error
+    _read_exactly(frame, payload)
+
+
+def _read_exactly(frame: Bytes, content: Flat) -> None:
+    """Unpacks the first bytes of a frame."""
+    done = 0
+    try:
         reader = _decompressor().stream_reader(frame)
-        done = 0
-        while done < declared and (count := reader.readinto(payload.data[done:])):
+        while done < len(content) and (count := reader.readinto(content.data[done:])):
             done += count
     except zstandard.ZstdError as error:
         raise CorruptedError(f"a blob cannot be unpacked: {error}") from error
-    if done != declared:
-        raise CorruptedError(f"a blob unpacks to {done} bytes where {declared} are declared")
+    if done != len(content):
+        raise CorruptedError(f"a blob unpacks to {done} bytes where {len(content)} are declared")
 
 
 def _frame_end(frame: Bytes) -> int:
     """Where a frame ends, by the sizes of its blocks (RFC 8878, section 3.1.1): the reader passes over what follows."""
-    at, last = zstandard.frame_header_size(frame), 0
-    while not last and at + 3 <= len(frame):
+    at, header = zstandard.frame_header_size(frame), 0
+    while not header & _LAST_BLOCK and at + 3 <= len(frame):
         header = int.from_bytes(frame[at : at + 3], "little")
-        last, kind, size = header & 1, header >> 1 & 3, header >> 3
-        at += 3 + (1 if kind == _REPEATED_BYTE else size)
-    if not last:
+        at += _block_bytes(header)
+    if not header & _LAST_BLOCK:
         return -1
     return at + (4 if zstandard.get_frame_parameters(frame).has_checksum else 0)
+
+
+def _block_bytes(header: int) -> int:
+    """The length of a block, with its header."""
+    return 4 if header >> _BLOCK_KIND_SHIFT & 3 == _REPEATED_BYTE else 3 + (header >> _BLOCK_SIZE_SHIFT)
+
+
+def _used_planes(frame: Bytes, element_bytes: int, size: int) -> int | None:
+    """How many planes of a frame come before those that are zero, each a block, as :func:`_compress_planes` writes it.
+
+    None where no plane is zero, the frame has another form, or it is not one of this content size.
+    """
+    count, rest = divmod(size, element_bytes)
+    if rest or not 0 < count <= _MOST_BLOCK_BYTES or _content_size(frame) != size:
+        return None
+    zeros = (count << _BLOCK_SIZE_SHIFT | _REPEATED_BYTE << _BLOCK_KIND_SHIFT).to_bytes(3, "little") + b"\0"
+    at = zstandard.frame_header_size(frame)
+    for used in range(element_bytes):
+        # What comes before the zeros has what they leave of the content size, so it is as many planes.
+        if frame[at:] == zeros * (element_bytes - used) + _EMPTY_LAST_BLOCK:
+            return used
+        header = int.from_bytes(frame[at : at + 3], "little")
+        if header & _LAST_BLOCK:
+            break
+        at += _block_bytes(header)
+    return None
+
+
+def _content_size(frame: Bytes) -> int:
+    try:
+        return int(zstandard.frame_content_size(frame))
+    except zstandard.ZstdError:
+        return -1  # what is wrong with it the decoder will say
 
 
 def _planes_win(payload: Bytes, element_bytes: int) -> bool:
@@ -233,7 +302,7 @@ def _compress_planes(payload: Bytes, element_bytes: int) -> bytes:
 
     One block has one table of codes: where exponents share one with random bits of mantissas, nothing is saved.
     """
-    elements, rest = _whole_elements(payload, element_bytes)
+    elements, rest = whole_elements(payload, element_bytes)
     frame = _planes_compressor().compressobj(size=len(payload))
     blocks = [_PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)]
     for number in range(element_bytes):
@@ -257,25 +326,8 @@ def _planes_compressor() -> zstandard.ZstdCompressor:
     return compressor
 
 
-def _from_planes(planes: Flat, element_bytes: int, payload: Flat) -> None:
-    """Writes the elements of planes, which are as long as the payload."""
-    count = len(planes) // element_bytes
-    elements, _ = _whole_elements(payload, element_bytes)
-    # The first plane, widened, is all there is to elements whose other bytes are zero.
-    if element_bytes in _WIDE and payload.__array_interface__["data"][0] % element_bytes == 0:
-        elements.reshape(-1).view(_WIDE[element_bytes])[:] = planes[:count]
-        zeros = bytes(count)
-        parts = {plane: planes[plane * count : (plane + 1) * count] for plane in range(1, element_bytes)}
-        used = [plane for plane, part in parts.items() if part.tobytes() != zeros]
-    else:
-        used = list(range(element_bytes))
-    for plane in used:
-        elements[:, plane] = planes[plane * count : (plane + 1) * count]
-    payload[count * element_bytes :] = planes[count * element_bytes :]
-
-
-def _whole_elements(payload: Bytes | Flat, element_bytes: int) -> tuple[Flat, memoryview]:
-    """The bytes of the elements, of shape (elements, element_bytes), and those that are left over."""
-    view = payload.data if isinstance(payload, np.ndarray) else memoryview(payload)
-    whole = len(view) // element_bytes * element_bytes
-    return np.frombuffer(view, np.uint8, whole).reshape(-1, element_bytes), view[whole:]
+def _join_planes(planes: Flat, element_bytes: int, payload: Flat) -> None:
+    """Writes the elements of planes, and the bytes left over behind them, to a payload of the same length."""
+    whole = len(planes) // element_bytes * element_bytes
+    from_planes(planes[:whole].reshape(element_bytes, -1), element_bytes, payload)
+    payload[whole:] = planes[whole:]

@@ -148,7 +148,7 @@ def unframe_group(payload: Bytes, count: int, row_bytes: int | None) -> Rows:
     """Returns the rows of a chunk payload; a payload that is no such group raises ``CorruptedError``."""
     flat: NDArray[Any] = np.frombuffer(payload, np.uint8)
     if row_bytes is not None:
-        check_fixed(payload, count, row_bytes)
+        check_fixed(len(payload), count, row_bytes)
         return Rows.fixed(flat, count, row_bytes)
     if count == 1:
         return Rows.varying(flat, np.array([len(flat)], np.int64))
@@ -161,7 +161,7 @@ def unframe_group(payload: Bytes, count: int, row_bytes: int | None) -> Rows:
     return Rows.varying(flat[body:], ends)
 
 
-def check_fixed(payload: Bytes, count: int, row_bytes: int) -> None:
-    """Refuses a chunk payload that does not have the length of so many rows of one length."""
-    if len(payload) != count * row_bytes:
-        raise CorruptedError(f"a chunk of {count} rows of {row_bytes} bytes holds {len(payload)} bytes")
+def check_fixed(size: int, count: int, row_bytes: int) -> None:
+    """Refuses a chunk payload of ``size`` bytes that is not as long as so many rows of one length."""
+    if size != count * row_bytes:
+        raise CorruptedError(f"a chunk of {count} rows of {row_bytes} bytes holds {size} bytes")

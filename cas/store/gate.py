@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec import compression
+from cas.codec.planes import Payload, Planes, memory_bytes
 from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Hashes, Kind, hash_blob, hash_chunk, split_hashes
@@ -26,6 +27,8 @@ _LARGE_BYTES: Final = 8 << 20
 _LARGE_CHUNK_BYTES: Final = 32 << 10
 """Chunks from this size on are compared in threads; handing the interpreter over takes longer than hashing others."""
 _TASK_BYTES: Final = 512 << 10
+_EASY: Final = 4
+"""What unpacks to so many times its size is unpacked before another thread has begun."""
 _GIL_BYTES: Final = 64 << 10
 """From here on NumPy copies, which lets other threads run; below, that takes longer than the copy."""
 
@@ -49,7 +52,7 @@ class Gate:
         self.store = store
         self._pending: Pending = {} if pending is None else pending
         self._checked = Checked()
-        self._cache: Latest[Bytes] = Latest(CACHE_BYTES, len)
+        self._cache: Latest[Payload] = Latest(CACHE_BYTES, memory_bytes)
 
     def over(self, pending: Pending) -> Gate:
         """Returns a gate that also sees blobs which a writer still holds back."""
@@ -81,28 +84,49 @@ class Gate:
         held = [self._pending.get(key) for key in split_hashes(hashes)]
         return held if any(blob is not None for blob in held) else []
 
-    def read_kept_chunk(self, hash_: bytes, size: int) -> Bytes:
+    def read_kept_chunk(self, hash_: bytes, size: int) -> Payload:
         """Returns the payload of a chunk that is asked for in parts, which is kept for the next part."""
         payload = self._cache.get(hash_)
         if payload is None or len(payload) != size:
-            payload = self.read_chunk(hash_, size).data.toreadonly()
+            read = self._read_one(hash_, size, as_planes=True)
+            payload = read if isinstance(read, Planes) else read.data.toreadonly()
             self._cache.put(hash_, payload)
         return payload
 
-    def read_kept(self, hashes: Hashes, sizes: Ints) -> list[Bytes]:
+    def read_kept(self, hashes: Hashes, sizes: Ints) -> list[Payload]:
         """Returns the payloads of chunks that are asked for in parts, each kept as by :meth:`read_kept_chunk`."""
         keys = split_hashes(hashes)
-        found: list[Bytes] = []
-        lacking: list[int] = []
-        for number, (payload, size) in enumerate(zip(self._cache.get_many(keys), sizes.tolist(), strict=True)):
-            if payload is None or len(payload) != size:
-                lacking.append(number)
-            found.append(b"" if payload is None else payload)
-        for numbers in _batches(lacking, sizes):
+        kept = self._cache.get_many(keys)
+        found = {number: payload for number, payload in enumerate(kept) if payload is not None}
+        found = {number: payload for number, payload in found.items() if len(payload) == sizes[number]}
+        lacking = np.array([number for number in range(len(keys)) if number not in found], np.int64)
+        read = self._read_planes(hashes[lacking], sizes[lacking])
+        fresh: dict[int, Payload] = {int(lacking[number]): planes for number, planes in read.items()}
+        for numbers in _batches([number for number in lacking.tolist() if number not in fresh], sizes):
             flat = self.read_chunks(hashes[numbers], sizes[numbers])
-            for number, payload in zip(numbers, split_payloads(flat, sizes[numbers]), strict=True):
-                found[number] = own = payload.tobytes()  # a copy, for each is dropped by itself
-                self._cache.put(keys[number], own)
+            for number, view in zip(numbers, split_payloads(flat, sizes[numbers]), strict=True):
+                fresh[number] = view.tobytes()  # a copy, for each is dropped by itself
+        for number, payload in fresh.items():
+            self._cache.put(keys[number], payload)
+        found |= fresh
+        return [found[number] for number in range(len(keys))]
+
+    def _read_planes(self, hashes: Hashes, sizes: Ints) -> dict[int, Planes]:
+        """Those payloads, by their number, that can be had as a few planes, of chunks that were checked already."""
+        found: dict[int, Planes] = {}
+        wanted = np.flatnonzero(~self._checked.lacks(hashes))
+        if not len(wanted):
+            return found
+        with self.store.read() as view:
+            for start, _, data, lengths in view.runs(hashes[wanted]):
+                end = 0
+                for number, length in zip(wanted[start:].tolist(), lengths, strict=False):
+                    begin, end = end, end + length
+                    planes = (
+                        None if data is None else _decode_planes(data[begin:end], int(sizes[number]), hashes[number])
+                    )
+                    if planes is not None:
+                        found[number] = planes
         return found
 
     def read_chunks(self, hashes: Hashes, sizes: Ints) -> Flat:
@@ -124,23 +148,36 @@ class Gate:
             runs = list(_runs_beside(held, view, hashes) if held else view.runs(hashes))
             at_rest = sum(len(run.data) for run in runs if run.data is not None)
             share = len(flat) >= (_LARGE_BYTES if at_rest == len(flat) else _SHARED_BYTES)
+            share = share and len(flat) < _EASY * at_rest
             map_in_pool(reading.take, runs, batch=1 + len(runs) * _TASK_BYTES // len(flat) if share else len(runs))
         reading.unpack_framed(ends - sizes)
         reading.check_copied()
+        for key, planes in reading.planes:
+            self._cache.put_if_room(key, planes)
         if fresh.any():
             self._checked.add(hashes[fresh])
         return flat
 
     def read_chunk(self, hash_: bytes, size: int) -> Flat:
         """Returns the payload of a chunk, as :meth:`read_chunks` does."""
-        flat = np.empty(size, np.uint8)
+        payload = self._read_one(hash_, size, as_planes=False)
+        assert not isinstance(payload, Planes)
+        return payload
+
+    def _read_one(self, hash_: bytes, size: int, *, as_planes: bool) -> Flat | Planes:
+        """The payload of a chunk; ``as_planes`` if it can be had so, and was checked already."""
+        fresh = self._checked.lacks_one(hash_)
         held = self._pending.get(hash_)
         with self.store.read() as view:
             blob = view.blobs([hash_])[0] if held is None else held
             if blob is None:
                 raise _missing(hash_)
+            planes = _decode_planes(blob, size, hash_) if as_planes and not fresh else None
+            if planes is not None:
+                return planes
+            flat = np.empty(size, np.uint8)
             _decode_into(blob, flat, hash_)
-        if self._checked.lacks_one(hash_):
+        if fresh:
             if hash_chunk(flat.data) != hash_:
                 raise _damaged(hash_)
             self._checked.add(np.frombuffer(hash_, np.uint8)[None])
@@ -166,6 +203,8 @@ class _Reading:
         self.fresh = fresh
         self.copied = np.ones(len(sizes), np.bool_)
         """Chunks that are at rest as they are, or seem to be."""
+        self.planes: list[tuple[bytes, Planes]] = []
+        """Those that were unpacked from a few planes."""
 
     def take(self, run: Run) -> None:
         """Copies blobs that lie together, or unpacks them."""
@@ -208,9 +247,11 @@ class _Reading:
         return self.flat[end - self.sizes[number] : end]
 
     def _unpack(self, number: int, blob: Bytes) -> None:
-        _decode_into(blob, self.payload(number), self._key(number))
+        planes = _decode_into(blob, self.payload(number), self._key(number))
         if self.fresh[number]:
             self._check(number)
+        if planes is not None:
+            self.planes.append((self._key(number), planes))
 
     def _key(self, number: int) -> bytes:
         return bytes(self.hashes[number])
@@ -252,11 +293,18 @@ def _decode_record(blob: Bytes, bound: int, hash_: bytes) -> bytes:
         raise _undecodable(hash_, error) from error
 
 
-def _decode_into(blob: Bytes, payload: Flat, hash_: bytes) -> None:
+def _decode_into(blob: Bytes, payload: Flat, hash_: bytes) -> Planes | None:
     try:
-        compression.decode_into(blob, payload)
+        return compression.decode_into(blob, payload)
     except CorruptedError as error:
         raise _undecodable(hash_, error) from error
+
+
+def _decode_planes(blob: Bytes, size: int, hash_: Bytes | Flat) -> Planes | None:
+    try:
+        return compression.decode_planes(blob, size)
+    except CorruptedError as error:
+        raise _undecodable(bytes(hash_), error) from error
 
 
 def _undecodable(hash_: bytes, error: CorruptedError) -> CorruptedError:

@@ -51,3 +51,11 @@ class Latest(Generic[T]):
             while self._weight > self._limit:
                 _, oldest = self._items.popitem(last=False)
                 self._weight -= self._weigh(oldest)
+
+    def put_if_room(self, hash_: bytes, item: T) -> None:
+        """Keeps something where nothing has to go for it."""
+        with self._lock:
+            weight = self._weight + self._weigh(item)
+            if weight <= self._limit and hash_ not in self._items:
+                self._items[hash_] = item
+                self._weight = weight

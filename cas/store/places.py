@@ -27,47 +27,49 @@ OFFSET_BITS: Final = 24
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 _SLOTS: Final = 1 << 18
 _WORD: Final = np.dtype("<u8")
-_WORDS: Final = HASH_BYTES // 8
+_SLOT: Final = np.dtype(
+    [("words", _WORD, (HASH_BYTES // 8,)), ("at", "<u8"), ("state", "<u8"), ("length", "<u8"), ("", "<u8")]
+)
+"""64 bytes: a line of the processor's cache."""
 
 Places = NDArray[Any]
 """Rows of :data:`PLACES`."""
 
 
 class SeenPlaces:
-    """Remembers where blobs lie, at most 2^18 of them (14 MiB): a newer one takes the place of an older.
+    """Remembers where blobs lie, at most 2^18 of them (16 MiB): a newer one takes the place of an older.
 
-    For any threads.
+    For any threads. What is known of one blob lies together, for each part of memory that is touched costs.
     """
 
     def __init__(self) -> None:
-        self._words = [untouched_zeros(_SLOTS, _WORD) for _ in range(_WORDS)]
-        self._at, self._state = untouched_zeros(_SLOTS, _WORD), untouched_zeros(_SLOTS, _WORD)
-        self._length = untouched_zeros(_SLOTS, PLACES["length"])
+        self._slots = untouched_zeros(_SLOTS * _SLOT.itemsize // _WORD.itemsize, _WORD).view(_SLOT)
         self._lock = renewed_in_children(self, threading.Lock)
 
     def find(self, hashes: Hashes, state: int) -> tuple[Places, NDArray[np.bool_]]:
         """Returns places of blobs, and which of them are known in a state of the store, whose number is not 0."""
-        words, slots = _words_and_slots(hashes)
-        places = np.empty(len(hashes), PLACES)
+        words = _words(hashes)
         with self._lock:
-            known = self._state[slots] == state
-            for word, seen in zip(words, self._words, strict=True):
-                known &= seen[slots] == word
-            places["at"], places["length"] = self._at[slots], self._length[slots]
+            seen = self._slots[_numbers(words)]
+        known = seen["state"] == state
+        known &= (seen["words"] == words).all(1)
+        places = np.empty(len(hashes), PLACES)
+        places["at"], places["length"] = seen["at"], seen["length"]
         return places, known
 
     def add(self, hashes: Hashes, places: Places, state: int) -> None:
         """Notes where blobs lie in a state."""
-        words, slots = _words_and_slots(hashes)
-        # Of two that share a slot one must be there wholly.
-        slots, chosen = np.unique(slots, return_index=True)
+        words = _words(hashes)
+        seen = np.empty(len(hashes), _SLOT)
+        seen["words"], seen["at"], seen["length"], seen["state"] = words, places["at"], places["length"], state
         with self._lock:
-            for word, seen in zip(words, self._words, strict=True):
-                seen[slots] = word[chosen]
-            self._at[slots], self._length[slots] = places["at"][chosen], places["length"][chosen]
-            self._state[slots] = state
+            # Of two that share a slot the last one is there, wholly.
+            self._slots[_numbers(words)] = seen
 
 
-def _words_and_slots(hashes: Hashes) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    words = np.ascontiguousarray(np.ascontiguousarray(hashes).view("<u8").T)
-    return words, words[0] & np.uint64(_SLOTS - 1)
+def _words(hashes: Hashes) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(hashes).view(_WORD)
+
+
+def _numbers(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return words[:, 0] & np.uint64(_SLOTS - 1)

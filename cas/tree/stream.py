@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from cas.chunking.cut import PIECE_BYTES, SINGLE_ROW_BYTES, comes_in_pieces, find_cuts, stands_alone
+from cas.codec.planes import Payload, payload_bytes
 from cas.codec.rows import Ints, Rows, check_fixed, frame_group, unframe_group
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob, split_hashes
@@ -77,8 +78,8 @@ class StreamReader:
             return _owned(unframe_group(flat.data, 1, size))
         payload = gate.read_kept_chunk(hash_, length)
         if size is None or length != count * size:
-            return unframe_group(payload, count, size).slice(within, within + 1)
-        return Rows.fixed(np.frombuffer(payload, np.uint8, size, within * size), 1, size)
+            return unframe_group(payload_bytes(payload), count, size).slice(within, within + 1)
+        return Rows.fixed(np.frombuffer(payload[within * size : (within + 1) * size], np.uint8), 1, size)
 
     def take(self, rows: Ints) -> Rows:
         """Returns the rows at the given numbers, in that order. Each chunk is read once."""
@@ -123,13 +124,14 @@ class StreamReader:
         size = self.layout.row_bytes
         if size is not None:
             for payload, count in zip(payloads, entries.rows.tolist(), strict=True):
-                check_fixed(payload, count, size)
+                check_fixed(len(payload), count, size)
             found = [payloads[owner][at * size : (at + 1) * size] for owner, at in zip(owners, within, strict=True)]
             return Rows.fixed(np.frombuffer(b"".join(found), np.uint8), len(found), size)
-        groups = [unframe_group(*group, None) for group in zip(payloads, entries.rows.tolist(), strict=True)]
+        whole = map(payload_bytes, payloads)
+        groups = [unframe_group(*group, None) for group in zip(whole, entries.rows.tolist(), strict=True)]
         return Rows.from_list([groups[owner].row(at) for owner, at in zip(owners, within, strict=True)])
 
-    def _kept(self, entries: Entries) -> list[Bytes]:
+    def _kept(self, entries: Entries) -> list[Payload]:
         return self.tree.nodes.gate.read_kept(entries.hashes, entries.sizes)
 
     def row_keys(self, start: int, stop: int) -> Iterator[bytes]:
@@ -176,11 +178,12 @@ class StreamReader:
         """Yields the chunks of the stream in order, some at a time."""
         return self.tree.leaves()
 
-    def _decode(self, entries: Entries, payloads: list[Bytes] | None = None) -> Rows:
+    def _decode(self, entries: Entries, kept: list[Payload] | None = None) -> Rows:
         """The rows of chunks, whose payloads are read unless they are given."""
-        if payloads is None:
+        if kept is None:
             flat = self.tree.nodes.gate.read_chunks(entries.hashes, entries.sizes)
         else:
+            payloads = list(map(payload_bytes, kept))
             flat = np.frombuffer(payloads[0] if len(payloads) == 1 else b"".join(payloads), np.uint8)
         if self.layout.row_bytes is not None:
             return unframe_group(flat.data, int(entries.rows.sum()), self.layout.row_bytes)

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cas.codec.planes import memory_bytes, payload_bytes
 from cas.codec.rows import Flat
-from cas.errors import StoreFullError
+from cas.errors import CorruptedError, StoreFullError
 from cas.hashing import Hashes, Kind
 from cas.repo.commit import writer_inside
 from cas.store.contract import T, Transaction, View
@@ -120,6 +121,40 @@ def test_what_is_put_while_it_is_read_is_found(count: int) -> None:
     else:
         assert gate.read_record(Kind.NODE, node) == b"a node"
     assert not writer.held
+
+
+def test_numbers_that_were_read_whole_are_kept_as_planes() -> None:
+    store = MemoryStore()
+    writer = BlobWriter(store)
+    payloads = [np.arange(number, number + 4000).tobytes() for number in range(40)]
+    hashes = writer.add_chunks(payloads, Layout(8, element_bytes=8))
+    writer.flush()
+    sizes = np.full(40, 32_000)
+    gate = Gate(store)
+    assert gate.read_chunks(hashes, sizes).tobytes() == b"".join(payloads)
+    store._blobs.clear()
+    kept = gate.read_kept(hashes, sizes)
+    assert sum(map(memory_bytes, kept)) == 40 * 4000 * 2
+    assert [bytes(payload_bytes(payload)) for payload in kept] == payloads
+    assert gate.read_kept_chunk(hashes[7].tobytes(), 32_000)[8:16] == payloads[7][8:16]
+
+
+def test_planes_are_compared_with_the_hash_first() -> None:
+    store = MemoryStore()
+    writer = BlobWriter(store)
+    payloads = [np.arange(number, number + 4000).tobytes() for number in range(3)]
+    hashes = writer.add_chunks(payloads, Layout(8, element_bytes=8))
+    writer.flush()
+    keys = [key.tobytes() for key in hashes]
+    store._blobs[keys[0]] = store._blobs[keys[1]]
+    gate = Gate(store)
+    with pytest.raises(CorruptedError):
+        gate.read_kept_chunk(keys[0], 32_000)
+    with pytest.raises(CorruptedError):
+        gate.read_kept(hashes, np.full(3, 32_000))
+    with pytest.raises(CorruptedError):
+        gate.read_chunks(hashes, np.full(3, 32_000))
+    assert gate._cache.get(keys[0]) is None
 
 
 def test_no_task_is_under_way_after_an_error() -> None:

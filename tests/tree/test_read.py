@@ -11,8 +11,11 @@ from row_mixes import as_rows, layouts_and_rows
 from workbench import Workbench
 
 from cas.chunking.cut import PIECE_BYTES
+from cas.codec.planes import Planes
+from cas.codec.rows import Flat
 from cas.errors import CorruptedError
 from cas.hashing import hash_chunk
+from cas.store.gate import Gate
 from cas.tree.node import Entries, save_node
 from cas.tree.read import StreamRef
 from cas.tree.stream import StreamReader, build_stream
@@ -134,10 +137,14 @@ def test_a_range_reads_only_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = np.random.default_rng(1).integers(0, 2**60, 100_000)
     reader = bench.reader(bench.build([number.tobytes() for number in numbers]))
     asked: list[bytes] = []
-    read = type(bench.nodes.gate).read_chunk
-    monkeypatch.setattr(
-        type(bench.nodes.gate), "read_chunk", lambda self, hash_, size: asked.append(hash_) or read(self, hash_, size)
-    )
+    gate = type(bench.nodes.gate)
+    read = gate._read_one
+
+    def read_one(self: Gate, hash_: bytes, size: int, *, as_planes: bool) -> Flat | Planes:
+        asked.append(hash_)
+        return read(self, hash_, size, as_planes=as_planes)
+
+    monkeypatch.setattr(gate, "_read_one", read_one)
     reader.read(50_000, 50_001)
     assert len(asked) == 1
     reader.take(np.array([3, 50_000, 4, 3]))
