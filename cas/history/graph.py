@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from cas.codec import cbor
 from cas.codec.fields import END_TIME, is_count, is_hash, is_time
 from cas.errors import CorruptedError
-from cas.hashing import HASH_BYTES
 from cas.store.contract import VERSIONS, Lookup, Store
 
 # What leads to a version: the one side, the other, and a common ancestor, which makes it no best one.
@@ -19,15 +18,20 @@ _LEFT: Final = 1
 _RIGHT: Final = 2
 _STALE: Final = 4
 _MOST_IN_BLOCK: Final = 256
-# CBOR: an array of five, whose first is an integer of 8 bytes; a string of 32 bytes; an array of one such.
-_USUAL_HEAD: Final = b"\x85\x1b"
-_HASH_HEAD: Final = b"\x58\x20"
-_ONE_PARENT: Final = b"\x81" + _HASH_HEAD
-_USUAL_BYTES: Final = 81
+_DIRECT: Final = 24
+# CBOR: an array of five: an integer of 8 bytes, two of as many as follow, a string of 32 bytes, an array of one such.
+_USUAL_HEADS: Final = (b"\x85\x1b", b"\x58\x20", b"\x81\x58\x20")
+_USUAL: Final = {
+    form.size: (form, head, least)
+    for form, head, least in (
+        (struct.Struct(">2sQ0sB0sB2s32s3s32s"), b"", 0),
+        (struct.Struct(">2sQ1sB1sB2s32s3s32s"), b"\x18", 24),
+        (struct.Struct(">2sQ1sH1sH2s32s3s32s"), b"\x19", 256),
+    )
+}
 
 
-@dataclass(frozen=True, slots=True)
-class VersionEntry:
+class VersionEntry(NamedTuple):
     """What the store knows of a version apart from its record."""
 
     timestamp: int
@@ -56,33 +60,22 @@ class VersionEntry:
 
 
 def _decode_usual(data: bytes) -> VersionEntry | None:
-    """An entry in the form that all but the first have; None for any other, valid or not.
+    """An entry in the form that all but the first have, mostly; None for any other, valid or not.
 
-    Histories are lists of these: read by hand, each takes a fifth of the time that any CBOR takes.
+    Histories are lists of these: read by hand, each takes a tenth of the time that any CBOR takes.
     """
-    if data[:2] != _USUAL_HEAD or len(data) < _USUAL_BYTES:
+    usual = _USUAL.get(len(data))
+    if usual is None:
         return None
-    timestamp = int.from_bytes(data[2:10])
-    generation, at = _small_count(data, 10)
-    depth, at = _small_count(data, at)
-    jump, parents, size = data[at + 2 : at + 34], data[at + 34 : at + 37], at + 37 + HASH_BYTES
-    if data[at : at + 2] != _HASH_HEAD or parents != _ONE_PARENT or len(data) != size or at == 0:
+    form, head, least = usual
+    array, timestamp, head1, generation, head2, depth, string, jump, one, parent = form.unpack(data)
+    if (array, string, one) != _USUAL_HEADS or head1 != head or head2 != head:
         return None
-    if not 1 << 32 <= timestamp < END_TIME:
+    if generation < least or depth < least or not 1 << 32 <= timestamp < END_TIME:
         return None
-    return VersionEntry(timestamp, generation, depth, jump, (data[at + 37 :],))
-
-
-def _small_count(data: bytes, at: int) -> tuple[int, int]:
-    """A count below 65,536 in its shortest form, and what follows it; 0 and 0 where there is another."""
-    head = data[at]
-    if head < 24:
-        return head, at + 1
-    if head == 24 and data[at + 1] >= 24:
-        return data[at + 1], at + 2
-    if head == 25 and data[at + 1]:
-        return int.from_bytes(data[at + 1 : at + 3]), at + 3
-    return 0, 0
+    if not least and (generation >= _DIRECT or depth >= _DIRECT):
+        return None
+    return VersionEntry(timestamp, generation, depth, jump, (parent,))
 
 
 def skip_depth(depth: int) -> int:

@@ -52,16 +52,16 @@ class RefRecord:
                 return cls(kind, version, timestamp, message, id_)
         raise CorruptedError(f"{what} is not a valid ref", blob=what)
 
-    @classmethod
-    def kind_in(cls, data: bytes, what: str) -> str:
-        """Returns whether a stored form is that of a branch or of a tag, which its first bytes tell.
 
-        For lists of names, of which nothing else is asked; the row of the table is sound, for it has a seal.
-        """
-        for kind, head in _KIND_HEADS.items():
-            if data.startswith(head, _KIND_AT):
-                return kind
-        return cls.decode(data, what).kind
+def is_kind(data: bytes, kind: str) -> bool:
+    """Tells whether a stored form is that of a branch, or of a tag, which its first bytes tell.
+
+    For lists of names, of which nothing else is asked; the row of the table is sound, for it has a seal.
+    """
+    for known, head in _KIND_HEADS.items():
+        if data.startswith(head, _KIND_AT):
+            return known == kind
+    return RefRecord.decode(data, "a ref").kind == kind
 
 
 @dataclass(frozen=True, slots=True)

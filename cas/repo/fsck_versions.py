@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -274,6 +273,5 @@ def _names_columns(names: Mapping[str, str | None], tree: TreeRecord, parent: Tr
 
 def _difference(entry: VersionEntry, expected: VersionEntry) -> str:
     """What of a row is not as it must be; nothing where that is empty."""
-    fields = [field.name for field in dataclasses.fields(entry)]
-    wrong = [name for name in fields if getattr(entry, name) != getattr(expected, name)]
+    wrong = [name for name in entry._fields if getattr(entry, name) != getattr(expected, name)]
     return f"has another {', '.join(wrong)} than its record says" if wrong else ""

@@ -19,6 +19,7 @@ from cas.store.contract import TABLES
 from cas.store.leases import MARKER, OPEN, FileLease
 from cas.store.medium import network_file_system
 from cas.store.places import SeenPlaces
+from cas.store.tables import Seals
 
 SEGMENTS: Final = "segments"
 INDEX: Final = "index"
@@ -95,6 +96,7 @@ class Environment:
         self.lease = FileLease(path / MARKER, OPEN)
         self._env = self._open()
         self.databases: dict[str, Any] = {}
+        self.seals = {name: Seals(name) for name in TABLES}
         try:
             with mapped_errors(path):
                 self._page_bytes = int(self._env.stat()["psize"])

@@ -28,7 +28,7 @@ from cas.store.medium import ALLOWED, network_file_system
 from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, Places
 from cas.store.prefetch import ReadAhead
 from cas.store.segments import SEGMENT_KEY, Report, lay_segments, reclaim
-from cas.store.tables import Table, seal
+from cas.store.tables import Table
 
 MARKER_TEXT: Final = b"cas store, format 1\n"
 NEW_FILE: Final = "data.mdb.new"
@@ -340,6 +340,7 @@ class LmdbView:
         self._txn = txn
         self._segment_number = 0
         self._segment: Bytes = b""
+        self._tables: dict[str, Table] = {}
 
     def blobs(self, hashes: Sequence[bytes]) -> list[Bytes | None]:
         if len(hashes) == 1:
@@ -446,7 +447,10 @@ class LmdbView:
         return self._table(table).scan_damaged()
 
     def _table(self, name: str) -> Table:
-        return Table(self._txn, self._shared.databases[name], name)
+        table = self._tables.get(name)
+        if table is None:
+            table = self._tables[name] = Table(self._txn, self._shared.databases[name], name, self._shared.seals[name])
+        return table
 
 
 class LmdbReadView(LmdbView):
@@ -486,7 +490,7 @@ class LmdbTransaction(LmdbView):
             self._txn.delete(hash_, db=index)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
-        self._txn.put(key, seal(table, key, value), db=self._shared.databases[table])
+        self._table(table).put(key, value)
 
     def remove(self, table: str, key: bytes) -> None:
         self._txn.delete(key, db=self._shared.databases[table])

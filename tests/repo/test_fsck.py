@@ -480,7 +480,7 @@ def test_an_index_row_of_no_hash(lake: Path) -> None:
 
 
 def change_entry(**facts: Any) -> Callable[[bytes], bytes]:
-    return lambda value: replace(VersionEntry.decode(value, ""), **facts).encode()
+    return lambda value: VersionEntry.decode(value, "")._replace(**facts).encode()
 
 
 ROWS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -830,8 +830,8 @@ def test_rows_of_versions_are_made_again(lake: Path, original: Path) -> None:
     assert fsck(lake).errors == len(before)
     assert repair(lake, original).findings == ()
     after = {key: VersionEntry.decode(value, "") for key, value in raw.rows("versions").items()}
-    assert {key: replace(entry, timestamp=0) for key, entry in after.items()} == {
-        key: replace(entry, timestamp=0) for key, entry in before.items()
+    assert {key: entry._replace(timestamp=0) for key, entry in after.items()} == {
+        key: entry._replace(timestamp=0) for key, entry in before.items()
     }
     assert fsck(lake).findings == ()
 

@@ -11,7 +11,7 @@ import pytest
 from cas.errors import CorruptedError
 from cas.store.contract import REFS, STORE, VERSIONS, Transaction, View
 from cas.store.lmdb import LmdbStore, create_files
-from cas.store.tables import SEAL_BYTES, seal
+from cas.store.tables import SEAL_BYTES, Seals, seal
 
 PAGE_BYTES = 4096
 KEYS = [b"%03d" % n for n in range(0, 40, 2)]
@@ -179,3 +179,63 @@ def test_a_database_that_claims_to_be_huge_is_damage(path: Path) -> None:
     (path / "data.mdb").write_bytes(data)
     with pytest.raises(CorruptedError):
         read(path, scan(b""))
+
+
+@pytest.fixture
+def long(tmp_path: Path) -> Path:
+    """A closed store with more rows than a scan looks at together, of two prefixes."""
+    keys = [prefix + b"%03d" % number for prefix in (b"a", b"b") for number in range(200)]
+    store = create_files(tmp_path / "long", lambda txn: [txn.put(REFS, key, b"value " + key) for key in keys])
+    store.close()
+    return tmp_path / "long"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_rows_before_a_damaged_one_are_found(long: Path, reverse: bool) -> None:
+    raw(long, lambda txn, database: txn.put(b"a150", b"no seal here", db=database))
+
+    def before_damage(view: View) -> list[bytes]:
+        found: list[bytes] = []
+        rows = ((key, found.append(key)) for key, _ in view.scan(REFS, b"a", reverse=reverse))
+        with pytest.raises(CorruptedError, match=b"a150".hex()):
+            list(rows)
+        return found
+
+    numbers = range(199, 150, -1) if reverse else range(150)
+    assert read(long, before_damage) == [b"a%03d" % number for number in numbers]
+
+
+def test_damage_behind_the_first_row_of_another_prefix_is_not_met(long: Path) -> None:
+    raw(long, lambda txn, database: txn.put(b"b001", b"no seal here", db=database))
+    assert len(read(long, scan(b"a"))) == 200  # type: ignore[arg-type]
+    raw(long, lambda txn, database: txn.put(b"b000", b"no seal here", db=database))
+    with pytest.raises(CorruptedError, match=b"b000".hex()):
+        read(long, scan(b"a"))
+
+
+@pytest.mark.parametrize("ask", [scan(b""), scan(b"a15"), lambda view: view.get(REFS, b"a150")])
+def test_a_row_that_was_sound_is_looked_at_again(long: Path, ask: Callable[[View], object]) -> None:
+    store = LmdbStore(long)
+    with store.read() as view:
+        ask(view)
+    damaged = bytearray((long / "data.mdb").read_bytes())
+    at = damaged.find(b"value a150")
+    while at >= 0:
+        damaged[at] ^= 1
+        at = damaged.find(b"value a150", at + 1)
+    with open(long / "data.mdb", "r+b") as file:
+        file.write(damaged)  # the map of the open store shows it
+    with store.read() as view, pytest.raises(CorruptedError, match=b"a150".hex()):
+        ask(view)
+    store.close()
+
+
+def test_what_is_remembered_of_rows_is_bounded() -> None:
+    seals = Seals(REFS)
+    rows = [(b"%05d" % number, b"value") for number in range(5000)]
+    for key, value in rows:
+        assert seals.open(key, seal(REFS, key, value)) == value
+    assert len(seals._known) < 2500
+    assert seals.open(b"large", seal(REFS, b"large", bytes(10_000))) == bytes(10_000)
+    assert b"large" not in seals._known
+    assert seals.open(rows[0][0], seal(REFS, rows[1][0], b"value")) is None
