@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas.hashing import Hashes
-from cas.store.untouched import untouched_zeros
+from cas.store.slots import Numbers, Records, SlotTable
 
-_SLOTS: Final = 1 << 20
+_MOST_SLOTS: Final = 1 << 20
 _WORD: Final = np.dtype("<u8")
 
 
@@ -21,28 +21,27 @@ class Checked:
     """
 
     def __init__(self) -> None:
-        self._marks = untouched_zeros(_SLOTS, _WORD)
+        self._marks = SlotTable(_WORD, _MOST_SLOTS, _numbers, lambda marks: marks != 0)
 
     def lacks(self, hashes: Hashes) -> NDArray[np.bool_]:
         """Tells of each chunk whether it is to be checked."""
         marks = _marks_of(hashes)
-        unknown: NDArray[np.bool_] = self._marks[_slots_of(marks)] != marks
+        unknown: NDArray[np.bool_] = self._marks.get(_numbers(marks)) != marks
         return unknown
 
     def lacks_one(self, hash_: bytes) -> bool:
         """Tells the same of one chunk."""
         mark = int.from_bytes(hash_[: _WORD.itemsize], "little") | 1
-        return bool(self._marks[mark >> 1 & (_SLOTS - 1)] != mark)
+        return bool(self._marks.get(np.uint64(mark >> 1)) != mark)
 
     def add(self, hashes: Hashes) -> None:
         """Notes that chunks are as their hashes say."""
-        marks = _marks_of(hashes)
-        self._marks[_slots_of(marks)] = marks
+        self._marks.put(_marks_of(hashes))
 
 
-def _marks_of(hashes: Hashes) -> NDArray[np.uint64]:
+def _marks_of(hashes: Hashes) -> Numbers:
     return np.ascontiguousarray(hashes[:, : _WORD.itemsize]).view(_WORD).reshape(-1) | np.uint64(1)
 
 
-def _slots_of(marks: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return marks >> np.uint64(1) & np.uint64(_SLOTS - 1)
+def _numbers(marks: Records) -> Numbers:
+    return marks >> np.uint64(1)

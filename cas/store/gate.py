@@ -13,7 +13,7 @@ from cas.codec import compression
 from cas.codec.planes import Payload, Planes, memory_bytes
 from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
-from cas.hashing import Bytes, Hashes, Kind, hash_blob, hash_chunk, split_hashes
+from cas.hashing import Bytes, Hashes, Kind, hash_blob, hash_chunk, hash_chunks, split_hashes
 from cas.store.checked import Checked
 from cas.store.contract import Run, Store, View, single_runs
 from cas.store.latest import Latest
@@ -24,6 +24,7 @@ MAX_RECORD_BYTES: Final = 64 << 20
 CACHE_BYTES: Final = 128 << 20
 _SHARED_BYTES: Final = 1 << 20
 _LARGE_BYTES: Final = 8 << 20
+_CHECKS_PER_TASK: Final = 4
 _LARGE_CHUNK_BYTES: Final = 32 << 10
 """Chunks from this size on are compared in threads; handing the interpreter over takes longer than hashing others."""
 _TASK_BYTES: Final = 512 << 10
@@ -195,7 +196,7 @@ class _Reading:
     hash."""
 
     def __init__(self, hashes: Hashes, sizes: list[int], ends: list[int], flat: Flat, fresh: NDArray[np.bool_]) -> None:
-        self.hashes = hashes
+        self.keys = split_hashes(hashes)
         self.sizes = sizes
         self.ends = ends
         self.flat = flat
@@ -210,7 +211,7 @@ class _Reading:
         """Copies blobs that lie together, or unpacks them."""
         start, stop, data, lengths = run
         if data is None:
-            raise _missing(self._key(start))
+            raise _missing(self.keys[start])
         if lengths == self.sizes[start:stop]:
             begin, end = self.ends[start] - self.sizes[start], self.ends[stop - 1]
             if end - begin < _GIL_BYTES:
@@ -223,38 +224,35 @@ class _Reading:
         for number, length in enumerate(lengths, start):
             self._unpack(number, data[at : at + length])
             at += length
+        self._check((np.flatnonzero(self.fresh[start:stop]) + start).tolist())
 
     def unpack_framed(self, begins: Ints) -> None:
         """Unpacks what was copied but is a frame, as long as what it unpacks to, which is rare."""
         for number in np.flatnonzero(self.copied & compression.are_framed(self.flat, begins)).tolist():
-            self.copied[number] = False
-            self._unpack(number, self.payload(number).tobytes())
+            self._unpack(number, self._payload(number).tobytes())
 
     def check_copied(self) -> None:
         """Compares with their hashes what was copied, which takes one look at all of it after the other."""
         numbers = np.flatnonzero(self.copied & self.fresh).tolist()
         large = len(self.flat) >= _SHARED_BYTES and len(self.flat) >= _LARGE_CHUNK_BYTES * len(self.sizes)
-        map_in_pool(self._check, numbers, batch=4 if large else len(numbers) + 1)
+        step = _CHECKS_PER_TASK if large else max(1, len(numbers))
+        map_in_pool(self._check, [numbers[at : at + step] for at in range(0, len(numbers), step)], batch=1)
 
-    def _check(self, number: int) -> None:
-        key = self._key(number)
-        if hash_chunk(self.payload(number).data) != key:
-            raise _damaged(key)
+    def _check(self, numbers: list[int]) -> None:
+        """Compares some with their hashes."""
+        found = hash_chunks(self.view[self.ends[number] - self.sizes[number] : self.ends[number]] for number in numbers)
+        for number, hash_ in zip(numbers, found, strict=True):
+            if hash_ != self.keys[number]:
+                raise _damaged(self.keys[number])
 
-    def payload(self, number: int) -> Flat:
-        """A chunk."""
+    def _payload(self, number: int) -> Flat:
         end = self.ends[number]
         return self.flat[end - self.sizes[number] : end]
 
     def _unpack(self, number: int, blob: Bytes) -> None:
-        planes = _decode_into(blob, self.payload(number), self._key(number))
-        if self.fresh[number]:
-            self._check(number)
+        planes = _decode_into(blob, self._payload(number), self.keys[number])
         if planes is not None:
-            self.planes.append((self._key(number), planes))
-
-    def _key(self, number: int) -> bytes:
-        return bytes(self.hashes[number])
+            self.planes.append((self.keys[number], planes))
 
 
 def split_payloads(flat: Flat, sizes: Ints) -> list[memoryview]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cas.hashing import HASH_BYTES, Hashes
 from cas.store.forks import renewed_in_children
-from cas.store.untouched import untouched_zeros
+from cas.store.slots import Numbers, Records, SlotTable
 
 PLACE: Final = struct.Struct("<QI")
 """A row of the index: the number of a segment and an offset in it, as one number, and a length (FORMAT section 7)."""
@@ -25,7 +25,7 @@ PLACES: Final = np.dtype([("at", "<u8"), ("length", "<u4")])
 """Many places, as numbers."""
 OFFSET_BITS: Final = 24
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
-_SLOTS: Final = 1 << 18
+_MOST_SLOTS: Final = 1 << 18
 _WORD: Final = np.dtype("<u8")
 _SLOT: Final = np.dtype(
     [("words", _WORD, (HASH_BYTES // 8,)), ("at", "<u8"), ("state", "<u8"), ("length", "<u8"), ("", "<u8")]
@@ -43,14 +43,14 @@ class SeenPlaces:
     """
 
     def __init__(self) -> None:
-        self._slots = untouched_zeros(_SLOTS * _SLOT.itemsize // _WORD.itemsize, _WORD).view(_SLOT)
+        self._seen = SlotTable(_SLOT, _MOST_SLOTS, _numbers, lambda seen: seen["state"] != 0)
         self._lock = renewed_in_children(self, threading.Lock)
 
     def find(self, hashes: Hashes, state: int) -> tuple[Places, NDArray[np.bool_]]:
         """Returns places of blobs, and which of them are known in a state of the store, whose number is not 0."""
         words = _words(hashes)
         with self._lock:
-            seen = self._slots[_numbers(words)]
+            seen = self._seen.get(words[:, 0])
         known = seen["state"] == state
         known &= (seen["words"] == words).all(1)
         places = np.empty(len(hashes), PLACES)
@@ -59,17 +59,16 @@ class SeenPlaces:
 
     def add(self, hashes: Hashes, places: Places, state: int) -> None:
         """Notes where blobs lie in a state."""
-        words = _words(hashes)
         seen = np.empty(len(hashes), _SLOT)
-        seen["words"], seen["at"], seen["length"], seen["state"] = words, places["at"], places["length"], state
+        seen["words"], seen["at"], seen["length"] = _words(hashes), places["at"], places["length"]
+        seen["state"] = state
         with self._lock:
-            # Of two that share a slot the last one is there, wholly.
-            self._slots[_numbers(words)] = seen
+            self._seen.put(seen)
 
 
 def _words(hashes: Hashes) -> NDArray[np.uint64]:
     return np.ascontiguousarray(hashes).view(_WORD)
 
 
-def _numbers(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return words[:, 0] & np.uint64(_SLOTS - 1)
+def _numbers(seen: Records) -> Numbers:
+    return seen["words"][:, 0]

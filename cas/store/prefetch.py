@@ -48,7 +48,9 @@ class ReadAhead:
 
 _COLD_ASKS: Final = 512
 """For so many large runs after the last page that was read from the disk, more such pages are expected."""
-_faults = -1
+_FIRST_ASKS: Final = 16
+"""So many large runs are asked for before it can be known."""
+_faults: int | None = None
 _left = 0
 
 
@@ -57,7 +59,7 @@ def _is_cold() -> bool:
     global _faults, _left
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
     if faults != _faults:
-        _faults, _left = faults, _COLD_ASKS
+        _faults, _left = faults, _FIRST_ASKS if _faults is None else _COLD_ASKS
     _left -= 1
     return _left > 0
 

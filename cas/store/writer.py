@@ -109,8 +109,8 @@ class BlobWriter:
     def add_chunks(self, payloads: Sequence[Bytes], layout: Layout, *, whole: memoryview | None = None) -> Hashes:
         """Takes chunks of a stream and returns their hashes, of shape (chunks, 32).
 
-        ``whole`` is the memory in which the payloads lie one after the other, where they do: then they are written
-        from there without being joined.
+        ``whole`` is the memory in which the payloads lie one after the other, where they do: if all of them are to be
+        put as they are, it is from there, without being joined.
         """
         hashes: list[bytes] = []
         done = 0
@@ -139,10 +139,10 @@ class BlobWriter:
             sizes = view.sizes(list(fresh))
         missing = {key for key, size in zip(fresh, sizes, strict=True) if size is None}
         compress = layout.compress and self._compress
-        if whole is not None and not compress:
+        if whole is not None and not compress and len(missing) == len(keys):
             begins = np.cumsum(lengths, dtype=np.int64) - lengths
             if not compression.are_framed(np.frombuffer(whole, np.uint8), begins).any():
-                self._hold(Laid(keys, lengths, whole).only(missing))
+                self._hold([Laid(keys, lengths, whole)])
                 return
         lacking = [key for key in fresh if key in missing]
         self._hold(_join(lacking, _encode([fresh[key] for key in lacking], layout.element_bytes, compress)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cas.hashing import Hashes, hash_chunk
-from cas.store import checked
+from cas.store import checked, slots
 from cas.store.checked import Checked
 
 
@@ -29,7 +29,8 @@ def test_a_hash_of_zeros_is_lacked_at_first() -> None:
 
 
 def test_a_newer_mark_takes_the_place_of_an_older(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checked, "_SLOTS", 4)
+    monkeypatch.setattr(checked, "_MOST_SLOTS", 4)
+    monkeypatch.setattr(slots, "_FIRST_SLOTS", 4)
     found = Checked()
     many = hashes(*range(100))
     for one in many:

@@ -28,7 +28,7 @@ def test_what_was_seen_is_found_in_its_state_only() -> None:
     assert not seen.find(hashes, 7)[1].any()
     seen.add(hashes, places, 7)
     found, known = seen.find(hashes, 7)
-    assert known.sum() > 990  # a few share a slot
+    assert known.sum() > 950  # some share a slot
     assert (found[known] == places[known]).all()
     assert not seen.find(hashes, 8)[1].any()
     assert not seen.find(random_hashes(1000, seed=1), 7)[1].any()

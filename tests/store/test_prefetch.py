@@ -15,10 +15,39 @@ from cas.store.prefetch import WINDOW_BYTES, ReadAhead
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     monkeypatch.setattr(prefetch, "_madvise", lambda: lambda begin, size, advice: found.append((begin, size)))
+    monkeypatch.setattr(prefetch, "_faults", None)
     return found
 
 
-def test_a_read_from_front_to_back_asks_a_window_at_a_time(asked: list[tuple[int, int]]) -> None:
+class Faults:
+    """What the system counts of pages that were read from the disk."""
+
+    ru_majflt = 0
+
+
+def test_where_all_is_in_memory_hardly_anything_is_asked_for(
+    asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resource.getrusage", lambda who: Faults)
+    data = np.zeros(64 << 20, np.uint8)
+
+    def read() -> int:
+        before = len(asked)
+        ahead = ReadAhead()
+        for at in range(0, len(data), 256 << 10):
+            ahead.follow(data.data[at : at + (256 << 10)])
+        return len(asked) - before
+
+    assert 0 < read() < 4
+    assert read() == 0
+    monkeypatch.setattr(Faults, "ru_majflt", 1)
+    assert read() > 20
+
+
+def test_a_read_from_front_to_back_asks_a_window_at_a_time(
+    asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, "_FIRST_ASKS", 1000)
     data = np.zeros(64 << 20, np.uint8)
     base = data.__array_interface__["data"][0]
     ahead = ReadAhead()
