@@ -143,7 +143,7 @@ class Gate:
         ends = np.cumsum(sizes)
         flat = np.empty(int(ends[-1]), np.uint8)
         fresh = self._checked.lacks(hashes)
-        reading = _Reading(hashes, sizes.tolist(), ends.tolist(), flat, fresh)
+        reading = _Reading(hashes, sizes, ends, flat, fresh)
         held = self._held_back(hashes)
         with self.store.read() as view:
             runs = list(_runs_beside(held, view, hashes) if held else view.runs(hashes))
@@ -192,13 +192,14 @@ def _runs_beside(held: list[Bytes | None], view: View, hashes: Hashes) -> Iterat
 
 
 class _Reading:
-    """Chunks on their way into ``flat``, where each ends at ``ends``; ``fresh`` are those to be compared with their
-    hash."""
+    """Chunks of some sizes on their way into ``flat``, where each ends at ``ends``; those that are ``fresh`` are to be
+    compared with their hash."""
 
-    def __init__(self, hashes: Hashes, sizes: list[int], ends: list[int], flat: Flat, fresh: NDArray[np.bool_]) -> None:
+    def __init__(self, hashes: Hashes, sizes: Ints, ends: Ints, flat: Flat, fresh: NDArray[np.bool_]) -> None:
         self.keys = split_hashes(hashes)
-        self.sizes = sizes
-        self.ends = ends
+        self.sizes: list[int] = sizes.tolist()
+        self.begins: list[int] = (ends - sizes).tolist()
+        self.ends: list[int] = ends.tolist()
         self.flat = flat
         self.view = flat.data
         self.fresh = fresh
@@ -213,7 +214,7 @@ class _Reading:
         if data is None:
             raise _missing(self.keys[start])
         if lengths == self.sizes[start:stop]:
-            begin, end = self.ends[start] - self.sizes[start], self.ends[stop - 1]
+            begin, end = self.begins[start], self.ends[stop - 1]
             if end - begin < _GIL_BYTES:
                 self.view[begin:end] = data
             else:
@@ -240,14 +241,13 @@ class _Reading:
 
     def _check(self, numbers: list[int]) -> None:
         """Compares some with their hashes."""
-        found = hash_chunks(self.view[self.ends[number] - self.sizes[number] : self.ends[number]] for number in numbers)
+        found = hash_chunks([self.view[self.begins[number] : self.ends[number]] for number in numbers])
         for number, hash_ in zip(numbers, found, strict=True):
             if hash_ != self.keys[number]:
                 raise _damaged(self.keys[number])
 
     def _payload(self, number: int) -> Flat:
-        end = self.ends[number]
-        return self.flat[end - self.sizes[number] : end]
+        return self.flat[self.begins[number] : self.ends[number]]
 
     def _unpack(self, number: int, blob: Bytes) -> None:
         planes = _decode_into(blob, self._payload(number), self.keys[number])

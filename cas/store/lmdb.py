@@ -26,7 +26,7 @@ from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
 from cas.store.medium import ALLOWED, network_file_system
 from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, Places
-from cas.store.prefetch import ReadAhead
+from cas.store.prefetch import LARGE_RUN_BYTES, ReadAhead
 from cas.store.segments import SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table
 
@@ -358,16 +358,18 @@ class LmdbView:
         together = (at[1:] == at[:-1] + sizes[:-1]) & (at[1:] >> OFFSET_BITS == at[:-1] >> OFFSET_BITS)
         starts = np.concatenate(([0], np.flatnonzero(~together) + 1))
         lengths, wholes = sizes.tolist(), np.add.reduceat(sizes, starts).tolist()
-        bounds = [*starts.tolist(), len(hashes)]
+        bounds = starts.tolist()
         ahead = ReadAhead()
-        for number, (first, whole) in enumerate(zip(at[starts].tolist(), wholes, strict=True)):
-            start, stop = bounds[number], bounds[number + 1]
+        for start, stop, first, whole in zip(
+            bounds, [*bounds[1:], len(hashes)], at[starts].tolist(), wholes, strict=True
+        ):
             data = self._within_segment(first, whole)
             if data is None:
                 # Raises for the blob that is lost, which may be a later one.
                 self.blobs(split_hashes(hashes[start:stop]))
                 raise self._lost(hashes[start].tobytes(), first)
-            ahead.follow(data)
+            if whole >= LARGE_RUN_BYTES:
+                ahead.follow(data)
             yield Run(start, stop, data, lengths[start:stop])
 
     def _places_of(self, hashes: Hashes) -> Places | None:

@@ -19,7 +19,7 @@ import numpy as np
 from cas.hashing import Bytes
 
 WINDOW_BYTES: Final = 4 << 20
-_LEAST_BYTES: Final = 64 << 10
+LARGE_RUN_BYTES: Final = 64 << 10
 """Smaller runs are those of single rows, here and there."""
 
 
@@ -31,10 +31,8 @@ class ReadAhead:
         self._asked_upto = 0
 
     def follow(self, data: Bytes) -> None:
-        """Asks for what lies behind some bytes of the map, unless that was done; returns at once."""
-        if len(data) < _LEAST_BYTES:
-            return
-        if not _is_cold():
+        """Asks for what lies behind a large run of the map, unless that was done; returns at once."""
+        if len(data) < LARGE_RUN_BYTES or not _is_cold():
             return
         end = int(np.frombuffer(data, np.uint8).__array_interface__["data"][0]) + len(data)
         if self._asked_from <= end <= self._asked_upto - WINDOW_BYTES // 2:
