@@ -11,7 +11,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from cas.codec.planes import Planes, from_planes, whole_elements
+from cas.codec.planes import Planes, count_used, from_planes, whole_elements
 from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError, UnsupportedError
 from cas.hashing import Bytes
@@ -262,7 +262,7 @@ def _used_planes(frame: Bytes, element_bytes: int, size: int) -> int | None:
     count, rest = divmod(size, element_bytes)
     if rest or not 0 < count <= _MOST_BLOCK_BYTES or _content_size(frame) != size:
         return None
-    zeros = (count << _BLOCK_SIZE_SHIFT | _REPEATED_BYTE << _BLOCK_KIND_SHIFT).to_bytes(3, "little") + b"\0"
+    zeros = _zeros_block(count)
     at = zstandard.frame_header_size(frame)
     for used in range(element_bytes):
         # What comes before the zeros has what they leave of the content size, so it is as many planes.
@@ -273,6 +273,11 @@ def _used_planes(frame: Bytes, element_bytes: int, size: int) -> int | None:
             break
         at += _block_bytes(header)
     return None
+
+
+def _zeros_block(count: int) -> bytes:
+    """A block, not the last, of so many zeros."""
+    return (count << _BLOCK_SIZE_SHIFT | _REPEATED_BYTE << _BLOCK_KIND_SHIFT).to_bytes(3, "little") + b"\0"
 
 
 def _content_size(frame: Bytes) -> int:
@@ -305,10 +310,17 @@ def _compress_planes(payload: Bytes, element_bytes: int) -> bytes:
     elements, rest = whole_elements(payload, element_bytes)
     frame = _planes_compressor().compressobj(size=len(payload))
     blocks = [_PLANES_FRAME.pack(PLANES_MAGIC, 4, _BYTE_PLANES, element_bytes, 0, 0)]
-    for number in range(element_bytes):
+    easy = not rest and 0 < len(elements) <= _MOST_BLOCK_BYTES
+    used = count_used(elements) if easy else element_bytes
+    for number in range(used):
         plane = np.ascontiguousarray(elements[:, number])
         blocks += frame.compress(plane.data), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-    blocks += frame.compress(rest), frame.flush()
+    if used < element_bytes:
+        # What zstd makes of planes of zeros behind others, without a look at each.
+        blocks += [_zeros_block(len(elements))] * (element_bytes - used)
+        blocks.append(_EMPTY_LAST_BLOCK)
+    else:
+        blocks += frame.compress(rest), frame.flush()
     return b"".join(blocks)
 
 

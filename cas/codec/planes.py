@@ -60,6 +60,14 @@ def payload_bytes(payload: Payload) -> Bytes:
     return payload[0 : len(payload)] if isinstance(payload, Planes) else payload
 
 
+def write_payload(payload: Payload, memory: Flat) -> None:
+    """Writes a payload to memory of its length."""
+    if isinstance(payload, Planes):
+        payload.write(memory)
+    else:
+        memory.data[:] = payload
+
+
 def memory_bytes(payload: Payload) -> int:
     """Returns the memory that a payload takes."""
     return payload.memory_bytes if isinstance(payload, Planes) else len(payload)
@@ -79,6 +87,17 @@ def from_planes(planes: Flat, element_bytes: int, payload: Flat) -> None:
         written = 0
     for number in range(written, len(planes)):
         elements[:, number] = planes[number]
+
+
+def count_used(elements: Flat) -> int:
+    """Returns how many planes of elements, of shape (elements, element_bytes), come before those that are zero; at
+    least one."""
+    element_bytes: int = elements.shape[1]
+    wide = _WIDE.get(element_bytes)
+    if wide is None:
+        return element_bytes
+    every_bit = int(np.bitwise_or.reduce(np.ndarray(len(elements), wide, elements)))
+    return max(1, -(-every_bit.bit_length() // 8))
 
 
 def whole_elements(payload: Bytes, element_bytes: int) -> tuple[Flat, memoryview]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec import compression
-from cas.codec.planes import Payload, Planes, memory_bytes
+from cas.codec.planes import Payload, Planes, memory_bytes, write_payload
 from cas.codec.rows import Flat, Ints
 from cas.errors import CorruptedError
 from cas.hashing import Bytes, Hashes, Kind, hash_blob, hash_chunk, hash_chunks, split_hashes
@@ -94,6 +94,10 @@ class Gate:
             self._cache.put(hash_, payload)
         return payload
 
+    def keep(self, hash_: bytes, payload: Bytes) -> None:
+        """Keeps the payload of a chunk that is right, for it will be asked for soon; copies it."""
+        self._cache.put(hash_, bytes(payload))
+
     def read_kept(self, hashes: Hashes, sizes: Ints) -> list[Payload]:
         """Returns the payloads of chunks that are asked for in parts, each kept as by :meth:`read_kept_chunk`."""
         keys = split_hashes(hashes)
@@ -161,9 +165,14 @@ class Gate:
 
     def read_chunk(self, hash_: bytes, size: int) -> Flat:
         """Returns the payload of a chunk, as :meth:`read_chunks` does."""
-        payload = self._read_one(hash_, size, as_planes=False)
-        assert not isinstance(payload, Planes)
-        return payload
+        kept = self._cache.get(hash_)
+        if kept is None or len(kept) != size:
+            read = self._read_one(hash_, size, as_planes=False)
+            assert not isinstance(read, Planes)
+            return read
+        flat = np.empty(size, np.uint8)
+        write_payload(kept, flat)
+        return flat
 
     def _read_one(self, hash_: bytes, size: int, *, as_planes: bool) -> Flat | Planes:
         """The payload of a chunk; ``as_planes`` if it can be had so, and was checked already."""

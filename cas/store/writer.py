@@ -25,6 +25,7 @@ _LARGE_CHUNK_BYTES: Final = 32 << 10
 """Chunks from this size on are hashed in threads; handing the interpreter over takes longer than hashing others."""
 _JOINED_BYTES: Final = 128 << 10
 """Blobs up to this size are joined before they are put."""
+_HASHED_TASK_BYTES: Final = 2 << 20
 _TASK_BYTES: Final = 512 << 10
 
 
@@ -265,7 +266,7 @@ def _batches(payloads: Sequence[Bytes]) -> Iterator[tuple[Sequence[Bytes], list[
 def _hash_all(payloads: Sequence[Bytes], mean_bytes: int) -> list[bytes]:
     if mean_bytes < _LARGE_CHUNK_BYTES:
         return hash_chunks(payloads)
-    return map_in_pool(hash_chunk, payloads, _items_per_task(mean_bytes))
+    return map_in_pool(hash_chunk, payloads, 1 + _HASHED_TASK_BYTES // mean_bytes)
 
 
 def _join(keys: list[bytes], blobs: list[Bytes]) -> list[Laid]:

@@ -283,7 +283,10 @@ class ChunkCutter:
     def finish(self) -> list[Part]:
         """Ends the last chunk and returns the parts of the chunk level."""
         self._cut(final=True)
-        self._write()
+        last = self._write()
+        if last is not None and not stands_alone(self._layout):
+            # Whoever appends next begins with the rows of this chunk.
+            self._old.tree.nodes.gate.keep(*last)
         return [part for part in self._parts if not isinstance(part, _Unwritten)]
 
     def feed(self, rows: Rows) -> None:
@@ -377,8 +380,11 @@ class ChunkCutter:
         if self._unwritten_bytes >= _UNWRITTEN_BYTES:
             self._write()
 
-    def _write(self) -> None:
-        """Hands the chunks that were cut to the writer: those of many edits at once, for that costs as much as one."""
+    def _write(self) -> tuple[bytes, Bytes] | None:
+        """Hands the chunks that were cut to the writer: those of many edits at once, for that costs as much as one.
+
+        Returns the last one, with its hash.
+        """
         some = [part for place in self._unwritten if isinstance(part := self._parts[place], _Unwritten)]
         entries = self._written([p for part in some for p in part.payloads], [n for part in some for n in part.counts])
         start = 0
@@ -388,6 +394,7 @@ class ChunkCutter:
             start = stop
         self._unwritten = []
         self._unwritten_bytes = 0
+        return (entries.hashes[-1].tobytes(), some[-1].payloads[-1]) if some else None
 
     def _written(self, payloads: list[Bytes], counts: list[int], whole: memoryview | None = None) -> Entries:
         if not payloads:

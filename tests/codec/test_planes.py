@@ -60,6 +60,21 @@ def test_nothing_but_zeros() -> None:
     assert payload_bytes(planes) == bytes(8 * 4000)
 
 
+@pytest.mark.parametrize("element_bytes", SIZES)
+@pytest.mark.parametrize("below", [1, 2, 250, 2**9, 2**15])
+def test_a_frame_whose_zeros_were_not_looked_at_is_that_of_zstd(element_bytes: int, below: int) -> None:
+    payload = numbers(element_bytes, 4000, below)
+    frame = compression._compress_planes(payload, element_bytes)[12:]
+    expected = np.frombuffer(payload, np.uint8).reshape(-1, element_bytes).T.tobytes()
+    assert zstandard.ZstdDecompressor().decompress(frame) == expected
+    by_zstd = compression._planes_compressor().compressobj(size=len(expected))
+    blocks = [
+        by_zstd.compress(expected[at : at + 4000]) + by_zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        for at in range(0, len(expected), 4000)
+    ]
+    assert frame == b"".join(blocks) + by_zstd.flush()
+
+
 def test_no_planes_at_all() -> None:
     planes = Planes(b"", 3, 4)
     assert (len(planes), planes[4:8], planes[2:11], payload_bytes(planes)) == (12, bytes(4), bytes(9), bytes(12))
