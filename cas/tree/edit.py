@@ -75,13 +75,15 @@ class _LevelSplitter:
         self._writer = writer
         self._parts: list[Part] = []
         self._carry = Entries.empty()
+        self._unsplit: list[Entries] = []
 
     def split(self, parts: Sequence[Part]) -> list[Part]:
         for index, part in enumerate(parts):
             if isinstance(part, Keep):
                 self._keep(part, at_end=index == len(parts) - 1)
             else:
-                self._feed(part)
+                self._unsplit.append(part)
+        self._split_all()
         if len(self._carry):
             self._emit([self._carry])
         if self._old.level == self._level:
@@ -92,8 +94,9 @@ class _LevelSplitter:
         position = part.start
         while position < part.stop:
             place = self._old.node_at(self._level, position)
-            if not len(self._carry) and place.extent_start == position:
-                stop = self._last_end(part.stop, at_end)
+            if place.extent_start == position:
+                self._split_all()
+                stop = position if len(self._carry) else self._last_end(part.stop, at_end)
                 if stop > position:
                     self._add(Keep(position, stop))
                     position = stop
@@ -101,7 +104,7 @@ class _LevelSplitter:
             extents = place.node.extents + place.extent_start
             first = int(np.searchsorted(extents, position, "right"))
             last = int(np.searchsorted(extents, part.stop, "right"))
-            self._feed(place.node.entries.slice(first, last))
+            self._unsplit.append(place.node.entries.slice(first, last))
             position = min(place.extent_stop, part.stop)
 
     def _last_end(self, stop: int, at_end: bool) -> int:
@@ -112,8 +115,12 @@ class _LevelSplitter:
             return stop if at_end else self._old.node_at(self._level, total - 1).extent_start
         return self._old.node_at(self._level, stop).extent_start
 
-    def _feed(self, entries: Entries) -> None:
-        children = Entries.concat([self._carry, entries]) if len(self._carry) else entries
+    def _split_all(self) -> None:
+        """Splits what has come since the last time: where nodes of the old tree begin, and at the end."""
+        if not self._unsplit:
+            return
+        children = Entries.concat([self._carry, *self._unsplit] if len(self._carry) else self._unsplit)
+        self._unsplit = []
         ends = find_node_ends(children.hashes)
         starts = [0, *ends]
         self._emit([children.slice(*pair) for pair in zip(starts, ends, strict=False)])

@@ -102,6 +102,7 @@ class TreeReader:
         self._root: Node | None = None
         self._chunks: Place | None = None
         self._visits = 0
+        self._latest: dict[int, Place] = {}  # of each level, since the next look-up is mostly beside the last one
 
     def root(self) -> Node:
         """Returns the root node; the tree must have rows."""
@@ -121,10 +122,13 @@ class TreeReader:
 
     def node_at(self, level: int, extent: int) -> Place:
         """Returns the node of a level in which the extent lies (``start <= extent < stop``)."""
-        place = Place(self.root(), 0, 0, True)
-        while place.node.level > level:
-            index = int(place.node.extents.searchsorted(extent - place.extent_start, "right"))
-            place = self._descend(place, index)
+        place = self._latest.get(level)
+        if place is None or not place.extent_start <= extent < place.extent_stop:
+            place = Place(self.root(), 0, 0, True)
+            while place.node.level > level:
+                index = int(place.node.extents.searchsorted(extent - place.extent_start, "right"))
+                place = self._descend(place, index)
+            self._latest[place.node.level] = place
         return place
 
     def _descend(self, place: Place, index: int) -> Place:
@@ -138,10 +142,13 @@ class TreeReader:
 
     def leaf_of_row(self, row: int) -> Place:
         """Returns the leaf with the chunk that completes a row; or a node of all chunks, where that was made."""
-        place = self._all_chunks() or Place(self.root(), 0, 0, True)
-        while place.node.level > 0:
-            index = int(place.node.row_ends.searchsorted(row - place.row_start, "right"))
-            place = self._descend(place, index)
+        place = self._all_chunks() or self._latest.get(0)
+        if place is None or not place.row_start <= row < place.row_start + place.node.rows:
+            place = Place(self.root(), 0, 0, True)
+            while place.node.level > 0:
+                index = int(place.node.row_ends.searchsorted(row - place.row_start, "right"))
+                place = self._descend(place, index)
+            self._latest[0] = place
         return place
 
     def _all_chunks(self) -> Place | None:
