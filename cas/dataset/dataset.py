@@ -323,7 +323,7 @@ class Dataset(Staging):
     def flush(self, details: Mapping[str, Any] | None = None) -> None:
         """Writes staged changes durably without committing; after a crash they can be recovered.
 
-        It happens by itself with each 64 MiB, and 10 seconds after a change. With ``details``, values that tell the
+        It happens by itself with each 256 MiB, and 10 seconds after a change. With ``details``, values that tell the
         program where it was, it does not from there on: what is kept stays what they tell of, up to the next flush.
         """
         with self._editing() as draft:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from cas.codec.rows import Ints
-from cas.hashing import HASH_BYTES, Bytes
+from cas.hashing import HASH_BYTES, Bytes, split_hashes
 from cas.store.contract import Laid
 from cas.store.environment import INDEX, SEGMENTS, Environment
 from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES
@@ -78,9 +78,11 @@ def _plan(lots: list[Laid], number: int) -> tuple[list[tuple[int, int]], list[tu
         places["at"][first:stop] = (number + len(segments) << OFFSET_BITS) + starts[first:stop] - begin
         segments.append((begin, int(ends[stop - 1])))
         first = stop
-    rows = places.tobytes()
+    hashes = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, HASH_BYTES)
+    order = np.argsort(hashes.reshape(-1).view(f"S{HASH_BYTES}"))  # each page of the index is visited once
+    rows = places[order].tobytes()
     values = [rows[at : at + PLACE.size] for at in range(0, len(rows), PLACE.size)]
-    return segments, sorted(zip(keys, values, strict=True))  # sorted keys visit each page of the index once
+    return segments, list(zip(split_hashes(hashes[order]), values, strict=True))
 
 
 def _put_places(shared: Environment, txn: Any, rows: list[tuple[bytes, bytes]], *, overwrite: bool) -> int:
