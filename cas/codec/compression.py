@@ -26,7 +26,8 @@ _BYTE_PLANES: Final = 1
 _PLANE_SIZES: Final = (2, 4, 8, 16)
 _PROBE_BYTES: Final = 4096
 _LEAST_BYTES: Final = 64
-_MANY: Final = 32
+MANY: Final = 32
+"""From here on payloads are compressed together."""
 _NOISE_BYTES: Final = 2 * _PROBE_BYTES
 _NOISE_PROBE_BYTES: Final = 512
 _SCRATCH_FROM_BYTES: Final = 32 << 10
@@ -82,7 +83,7 @@ def encode_many(payloads: Sequence[Bytes], *, compress: bool = True) -> list[Byt
     It takes them all at once, without the interpreter: for some kilobytes each, threads that are handed one payload
     after the other wait for each other most of the time.
     """
-    few = len(payloads) < _MANY or "multi_compress_to_buffer" not in zstandard.backend_features
+    few = len(payloads) < MANY or "multi_compress_to_buffer" not in zstandard.backend_features
     if few or not compress:
         return [encode(payload, compress=compress) for payload in payloads]
     blobs = list(payloads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -14,7 +14,7 @@ from cas.codec import compression
 from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, hash_chunks
 from cas.store.contract import Laid, Lease, Writable
 from cas.store.freed import keep_freed_memory
-from cas.store.threads import ITEMS_PER_TASK, map_in_pool, putters
+from cas.store.threads import ITEMS_PER_TASK, map_in_pool, putters, workers
 from cas.types import Layout
 
 if TYPE_CHECKING:
@@ -61,25 +61,39 @@ class Held:
 
 
 class _Lot:
-    """Blobs that were taken in together."""
+    """Blobs that were taken in together; a thread may be compressing them."""
 
-    __slots__ = ("_blobs", "laid")
+    __slots__ = ("_blobs", "_compressing", "_pid", "laid")
 
-    def __init__(self, laid: Laid) -> None:
+    def __init__(self, laid: Laid, compressing: Future[Laid] | None = None) -> None:
         self.laid = laid
+        self._compressing = compressing
+        self._pid = os.getpid()
         self._blobs: dict[bytes, Bytes] | None = None
 
     def own(self) -> None:
         """Copies what is memory of somebody else."""
         if isinstance(self.laid.data, memoryview):
-            self.laid = self.laid._replace(data=bytes(self.laid.data))
-            self._blobs = None
+            self._replace(self.laid._replace(data=bytes(self.laid.data)))
+
+    def finish(self) -> Laid:
+        """Returns the blobs as they are to be put, once they are compressed."""
+        if self._compressing is not None:
+            # A forked child has no such thread; and what failed once, as for want of memory, may not fail again.
+            done = self._pid == os.getpid() and self._compressing.exception() is None
+            self._replace(self._compressing.result() if done else _compress(self.laid))
+            self._compressing = None
+        return self.laid
 
     def blob(self, hash_: bytes) -> Bytes:
         """Returns one of them; where they lie is found when the first is asked for."""
         if self._blobs is None:
             self._blobs = dict(self.laid.blobs())
         return self._blobs[hash_]
+
+    def _replace(self, laid: Laid) -> None:
+        self.laid = laid
+        self._blobs = None
 
 
 class BlobWriter:
@@ -104,7 +118,7 @@ class BlobWriter:
         """Takes a node, tree or version and returns its hash."""
         hash_ = hash_blob(kind, payload)
         if hash_ not in self.held:
-            self._hold([Laid.one(hash_, compression.encode(payload))])
+            self._hold([_Lot(Laid.one(hash_, compression.encode(payload)))])
         return hash_
 
     def add_chunks(self, payloads: Sequence[Bytes], layout: Layout, *, whole: memoryview | None = None) -> Hashes:
@@ -143,10 +157,14 @@ class BlobWriter:
         if whole is not None and not compress and len(missing) == len(keys):
             begins = np.cumsum(lengths, dtype=np.int64) - lengths
             if not compression.are_framed(np.frombuffer(whole, np.uint8), begins).any():
-                self._hold([Laid(keys, lengths, whole)])
+                self._hold([_Lot(Laid(keys, lengths, whole))])
                 return
-        lacking = [key for key in fresh if key in missing]
-        self._hold(_join(lacking, _encode([fresh[key] for key in lacking], layout.element_bytes, compress)))
+        lacking = {key: payload for key, payload in fresh.items() if key in missing}
+        if self._background and compress and layout.element_bytes == 1 and len(lacking) >= compression.MANY:
+            self._hold([_compress_behind(_join(lacking))])
+        elif lacking:
+            encoded = _encode(list(lacking.values()), layout.element_bytes, compress)
+            self._hold(_lots(dict(zip(lacking, encoded, strict=True))))
 
     def _keep_lease(self) -> None:
         """Keeps what is put or passed over from being collected, as long as the writer is there."""
@@ -163,17 +181,16 @@ class BlobWriter:
 
     def take(self, laid: Iterable[Laid]) -> None:
         """Takes what another writer gave as its :meth:`rest`."""
-        self._hold(list(laid))
+        self._hold(list(map(_Lot, laid)))
 
-    def _hold(self, laid: list[Laid]) -> None:
-        if not laid:
+    def _hold(self, lots: list[_Lot]) -> None:
+        if not lots:
             return
         self._keep_lease()
-        for some in laid:
-            lot = _Lot(some)
+        for lot in lots:
             self._lots.append(lot)
             self.held.add(lot)
-            self._held_bytes += len(some.data)
+            self._held_bytes += len(lot.laid.data)
             if self._held_bytes >= BATCH_BYTES:
                 self._put_behind()
 
@@ -187,16 +204,17 @@ class BlobWriter:
     def rest(self) -> list[Laid]:
         """Returns what is not put yet, for a transaction of the caller's own; then :meth:`clear` forgets it."""
         self._join()
-        return [lot.laid for lot in self._lots]
+        return [lot.finish() for lot in self._lots]
 
     def flush(self) -> None:
         """Puts what is held back, durably."""
-        laid = self.rest()
-        if laid:
-            self._put(laid)
+        self._join()
+        if self._lots:
+            self._put(self._lots)
             self.clear()
 
-    def _put(self, laid: list[Laid]) -> None:
+    def _put(self, lots: list[_Lot]) -> None:
+        laid = [lot.finish() for lot in lots]
         self._store.write(lambda txn: txn.put_laid(laid))
 
     def _put_behind(self) -> None:
@@ -207,9 +225,9 @@ class BlobWriter:
             return
         for lot in self._lots:
             lot.own()
-        laid = self.rest()
+        self._join()
         try:
-            done = putters().submit(self._put, laid)
+            done = putters().submit(self._put, self._lots)
         except RuntimeError:
             # The interpreter is about to end, and threads take no more work.
             self.flush()
@@ -269,12 +287,32 @@ def _hash_all(payloads: Sequence[Bytes], mean_bytes: int) -> list[bytes]:
     return map_in_pool(hash_chunk, payloads, 1 + _HASHED_TASK_BYTES // mean_bytes)
 
 
-def _join(keys: list[bytes], blobs: list[Bytes]) -> list[Laid]:
+def _join(blobs: Mapping[bytes, Bytes]) -> Laid:
+    return Laid(list(blobs), list(map(len, blobs.values())), b"".join(blobs.values()))
+
+
+def _lots(blobs: Mapping[bytes, Bytes]) -> list[_Lot]:
     """Blobs as they are put: those of a few kilobytes together."""
-    lengths = list(map(len, blobs))
-    if sum(lengths) > _JOINED_BYTES * len(blobs):
-        return list(map(Laid.one, keys, blobs))
-    return [Laid(keys, lengths, b"".join(blobs))]
+    if sum(map(len, blobs.values())) > _JOINED_BYTES * len(blobs):
+        return [_Lot(Laid.one(*item)) for item in blobs.items()]
+    return [_Lot(_join(blobs))]
+
+
+def _compress_behind(payloads: Laid) -> _Lot:
+    """Payloads without elements that a thread compresses, while others are hashed."""
+    begins = np.cumsum(payloads.lengths, dtype=np.int64) - payloads.lengths
+    try:
+        if not compression.are_framed(np.frombuffer(payloads.data, np.uint8), begins).any():
+            return _Lot(payloads, workers().submit(_compress, payloads))
+    except RuntimeError:
+        pass  # the interpreter is about to end, and threads take no more work
+    return _Lot(_compress(payloads))
+
+
+def _compress(payloads: Laid) -> Laid:
+    """The forms at rest of payloads without elements."""
+    views = [payload for _, payload in payloads.blobs()]
+    return _join(dict(zip(payloads.hashes, compression.encode_many(views), strict=True)))
 
 
 def _encode(payloads: list[Bytes], element_bytes: int, compress: bool) -> list[Bytes]:

@@ -7,18 +7,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cas.codec import compression
+from cas.codec.compression import ZSTD_MAGIC
 from cas.codec.planes import memory_bytes, payload_bytes
 from cas.codec.rows import Flat
 from cas.errors import CorruptedError, StoreFullError
-from cas.hashing import Hashes, Kind
+from cas.hashing import Bytes, Hashes, Kind
 from cas.repo.commit import writer_inside
+from cas.store import writer as writing
 from cas.store.contract import T, Transaction, View
 from cas.store.gate import Gate, split_payloads
 from cas.store.lmdb import create_files
@@ -92,6 +95,76 @@ def test_what_could_not_be_put_is_held_back(memory: Flat) -> None:
     writer.flush()
     check_all(store, hashes)
     assert not writer.held
+
+
+def texts(count: int, seed: int = 0) -> list[bytes]:
+    """Payloads that can be compressed."""
+    return [b"%d " % (seed + number) * 500 for number in range(count)]
+
+
+def test_what_is_being_compressed_is_read_and_put() -> None:
+    store = MemoryStore()
+    writer = BlobWriter(store, background=True)
+    payloads = texts(300)
+    sizes = np.array(list(map(len, payloads)))
+    hashes = writer.add_chunks(payloads, Layout(None))
+    assert Gate(store).over(writer.held).read_chunks(hashes, sizes).tobytes() == b"".join(payloads)
+    writer.flush()
+    assert not writer.held
+    assert Gate(store).read_chunks(hashes, sizes).tobytes() == b"".join(payloads)
+    assert sum(map(len, store._blobs.values())) < sizes.sum() / 4
+
+
+def test_a_payload_that_looks_like_a_frame_among_others_that_are_compressed() -> None:
+    store = MemoryStore()
+    writer = BlobWriter(store, background=True)
+    payloads = [*texts(100), ZSTD_MAGIC + bytes(100), *texts(100, 1000)]
+    sizes = np.array(list(map(len, payloads)))
+    hashes = writer.add_chunks(payloads, Layout(None))
+    for _ in range(2):
+        assert Gate(store).over(writer.held).read_chunks(hashes, sizes).tobytes() == b"".join(payloads)
+        writer.flush()
+
+
+def test_what_could_not_be_compressed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    writer = BlobWriter(store, background=True)
+    encode_many = compression.encode_many
+    tries: list[int] = []
+
+    def fail_once(payloads: Sequence[Bytes]) -> list[Bytes]:
+        tries.append(len(payloads))
+        if len(tries) == 1:
+            raise MemoryError
+        return encode_many(payloads)
+
+    monkeypatch.setattr(compression, "encode_many", fail_once)
+    payloads = texts(100)
+    hashes = writer.add_chunks(payloads, Layout(None))
+    writer.flush()
+    assert tries == [100, 100]
+    sizes = np.array(list(map(len, payloads)))
+    assert Gate(store).read_chunks(hashes, sizes).tobytes() == b"".join(payloads)
+
+
+def test_a_forked_child_puts_what_its_parent_was_compressing(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+    compress = writing._compress
+    monkeypatch.setattr(writing, "_compress", lambda payloads: may_end.wait(20) and compress(payloads))
+    store = MemoryStore()
+    writer = BlobWriter(store, background=True)
+    payloads = texts(100)
+    hashes = writer.add_chunks(payloads, Layout(None))
+    monkeypatch.setattr(writing, "_compress", compress)
+    child = os.fork()
+    if not child:
+        writer.flush()
+        sizes = np.array(list(map(len, payloads)))
+        found = Gate(store).read_chunks(hashes, sizes).tobytes()
+        os._exit(0 if found == b"".join(payloads) else 1)
+    may_end.set()
+    assert os.waitpid(child, 0)[1] == 0
+    writer.flush()
 
 
 class PuttingStore(MemoryStore):
