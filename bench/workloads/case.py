@@ -33,8 +33,8 @@ def resident_bytes(which: str) -> int:
 class Case:
     """Collects what a run finds.
 
-    Memory is the most that is resident during the timed sections, less what was at the beginning of the run; pages of
-    mapped files count while they are mapped. Bytes on disk are blocks, so holes in sparse files cost nothing and small
+    Memory is the most that is resident during the timed sections, less what was at the beginning of the run, or when
+    the workload said so; pages of mapped files count while they are mapped. Bytes on disk are blocks, so holes in sparse files cost nothing and small
     files whole blocks.
     """
 
@@ -56,8 +56,12 @@ class Case:
         """Takes the system on; memory counts from here."""
         self._system = system
         self._files = file_sizes(system.place)
-        self._before = resident_bytes("VmRSS")
+        self.rebase()
         return system  # type: ignore[return-value]
+
+    def rebase(self) -> None:
+        """Counts memory from here: what a workload has made before is not the system's."""
+        self._before = resident_bytes("VmRSS")
 
     @contextmanager
     def watched(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ _PROBE_BYTES: Final = 4096
 _LEAST_BYTES: Final = 64
 MANY: Final = 32
 """From here on payloads are compressed together."""
+_TOGETHER_BYTES: Final = 4 << 20
 _NOISE_BYTES: Final = 2 * _PROBE_BYTES
 _NOISE_PROBE_BYTES: Final = 512
 _SCRATCH_FROM_BYTES: Final = 32 << 10
@@ -88,9 +89,12 @@ def encode_many(payloads: Sequence[Bytes], *, compress: bool = True) -> list[Byt
         return [encode(payload, compress=compress) for payload in payloads]
     blobs = list(payloads)
     chosen = [number for number, payload in enumerate(payloads) if len(payload) >= _LEAST_BYTES or is_framed(payload)]
-    if chosen:
-        frames = _compressor().multi_compress_to_buffer([payloads[number] for number in chosen], threads=-1)
-        for index, number in enumerate(chosen):
+    mean = sum(map(len, payloads)) // len(payloads)
+    step = max(MANY, _TOGETHER_BYTES // max(1, mean))  # as much memory as all of them take is needed besides
+    for start in range(0, len(chosen), step):
+        some = chosen[start : start + step]
+        frames = _compressor().multi_compress_to_buffer([payloads[number] for number in some], threads=-1)
+        for index, number in enumerate(some):
             payload, frame = payloads[number], frames[index]
             if len(frame) <= _most_kept(payload) or is_framed(payload):
                 blobs[number] = frame.tobytes()

@@ -35,19 +35,16 @@ def lay_segments(shared: Environment, txn: Any, laid: Iterable[Laid], *, moving:
     lots = _each_once(laid, set())
     number = last_segment(shared, txn) + 1
     segments, rows = _plan(lots, number)
-    if moving:
-        _put_places(shared, txn, rows, overwrite=True)
-    elif _put_places(shared, txn, rows, overwrite=False) < len(rows):
-        # Some are there: they keep their places, and the others lie closer together.
-        lots = _each_once(lots, _placed_otherwise(shared, txn, rows))
-        segments, rows = _plan(lots, number)
-        _put_places(shared, txn, rows, overwrite=True)
-    memory = _Memory(lots)
-    for begin, end in segments:
-        # LMDB keeps no empty value apart from a missing one when asked for its buffer.
-        value = memory.between(begin, end) or b"\0"
-        txn.put(SEGMENT_KEY.pack(number), value, append=True, db=shared.databases[SEGMENTS])
-        number += 1
+    _put_segments(shared, txn, number, segments, lots)
+    if _put_places(shared, txn, rows, overwrite=moving) == len(rows):
+        return
+    # Some are there: they keep their places, and the others lie closer together.
+    lots = _each_once(lots, _placed_otherwise(shared, txn, rows))
+    for undone in range(number, number + len(segments)):
+        txn.delete(SEGMENT_KEY.pack(undone), db=shared.databases[SEGMENTS])
+    segments, rows = _plan(lots, number)
+    _put_segments(shared, txn, number, segments, lots)
+    _put_places(shared, txn, rows, overwrite=True)
 
 
 def _each_once(laid: Iterable[Laid], present: set[bytes]) -> list[Laid]:
@@ -83,6 +80,18 @@ def _plan(lots: list[Laid], number: int) -> tuple[list[tuple[int, int]], list[tu
     rows = places[order].tobytes()
     values = [rows[at : at + PLACE.size] for at in range(0, len(rows), PLACE.size)]
     return segments, list(zip(split_hashes(hashes[order]), values, strict=True))
+
+
+def _put_segments(
+    shared: Environment, txn: Any, number: int, segments: list[tuple[int, int]], lots: list[Laid]
+) -> None:
+    """Puts segments from ``number`` on. They come before the rows of the index: so LMDB takes pages for the index that
+    lie together, and not one here and there between segments."""
+    memory = _Memory(lots)
+    for offset, (begin, end) in enumerate(segments):
+        # LMDB keeps no empty value apart from a missing one when asked for its buffer.
+        value = memory.between(begin, end) or b"\0"
+        txn.put(SEGMENT_KEY.pack(number + offset), value, append=True, db=shared.databases[SEGMENTS])
 
 
 def _put_places(shared: Environment, txn: Any, rows: list[tuple[bytes, bytes]], *, overwrite: bool) -> int:

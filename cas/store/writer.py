@@ -20,7 +20,7 @@ from cas.types import Layout
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-BATCH_BYTES: Final = 16 << 20
+BATCH_BYTES: Final = 24 << 20
 _LARGE_CHUNK_BYTES: Final = 32 << 10
 """Chunks from this size on are hashed in threads; handing the interpreter over takes longer than hashing others."""
 _JOINED_BYTES: Final = 128 << 10
@@ -65,10 +65,10 @@ class _Lot:
 
     __slots__ = ("_blobs", "_compressing", "_pid", "laid")
 
-    def __init__(self, laid: Laid, compressing: Future[Laid] | None = None) -> None:
+    def __init__(self, laid: Laid) -> None:
         self.laid = laid
-        self._compressing = compressing
-        self._pid = os.getpid()
+        self._compressing: Future[None] | None = None
+        self._pid = 0
         self._blobs: dict[bytes, Bytes] | None = None
 
     def own(self) -> None:
@@ -76,14 +76,26 @@ class _Lot:
         if isinstance(self.laid.data, memoryview):
             self._replace(self.laid._replace(data=bytes(self.laid.data)))
 
+    def compress_behind(self) -> None:
+        """Compresses payloads without elements in a thread, in their place; none may look as if it were compressed."""
+        try:
+            self._compressing, self._pid = workers().submit(self._compress), os.getpid()
+        except RuntimeError:
+            self._compress()  # the interpreter is about to end, and threads take no more work
+
     def finish(self) -> Laid:
         """Returns the blobs as they are to be put, once they are compressed."""
         if self._compressing is not None:
             # A forked child has no such thread; and what failed once, as for want of memory, may not fail again.
-            done = self._pid == os.getpid() and self._compressing.exception() is None
-            self._replace(self._compressing.result() if done else _compress(self.laid))
+            if self._pid != os.getpid() or self._compressing.exception() is not None:
+                self._compress()
             self._compressing = None
         return self.laid
+
+    def _compress(self) -> None:
+        payloads = [payload for _, payload in self.laid.blobs()]
+        blobs = compression.encode_many(payloads)
+        self._replace(_join(dict(zip(self.laid.hashes, blobs, strict=True))))
 
     def blob(self, hash_: bytes) -> Bytes:
         """Returns one of them; where they lie is found when the first is asked for."""
@@ -99,9 +111,9 @@ class _Lot:
 class BlobWriter:
     """Takes payloads in, and puts those that the store does not have, in large batches; ``compress`` tries to compress.
 
-    What it holds back, in ``held``, is bounded by about 16 MiB, and as much again that a thread is putting meanwhile
-    with ``background``; the caller may put the :meth:`rest` in a transaction of its own. A payload given as a view of
-    somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
+    What it holds back, in ``held``, is bounded by about 24 MiB and what comes in at once, and as much again that a
+    thread is putting meanwhile with ``background``; the caller may put the :meth:`rest` in a transaction of its own. A
+    payload given as a view of somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
     """
 
     def __init__(self, store: Writable, *, compress: bool = True, background: bool = False) -> None:
@@ -155,14 +167,19 @@ class BlobWriter:
         missing = {key for key, size in zip(fresh, sizes, strict=True) if size is None}
         compress = layout.compress and self._compress
         if whole is not None and not compress and len(missing) == len(keys):
-            begins = np.cumsum(lengths, dtype=np.int64) - lengths
-            if not compression.are_framed(np.frombuffer(whole, np.uint8), begins).any():
-                self._hold([_Lot(Laid(keys, lengths, whole))])
+            laid = Laid(keys, lengths, whole)
+            if not _any_framed(laid):
+                self._hold([_Lot(laid)])
                 return
         lacking = {key: payload for key, payload in fresh.items() if key in missing}
         if self._background and compress and layout.element_bytes == 1 and len(lacking) >= compression.MANY:
-            self._hold([_compress_behind(_join(lacking))])
-        elif lacking:
+            joined = _join(lacking)
+            if not _any_framed(joined):
+                lot = _Lot(joined)
+                lot.compress_behind()
+                self._hold([lot])
+                return
+        if lacking:
             encoded = _encode(list(lacking.values()), layout.element_bytes, compress)
             self._hold(_lots(dict(zip(lacking, encoded, strict=True))))
 
@@ -195,11 +212,9 @@ class BlobWriter:
                 self._put_behind()
 
     def own(self) -> None:
-        """Copies what is still a view of somebody else's memory, or puts it."""
+        """Copies what is still a view of somebody else's memory."""
         for lot in self._lots:
             lot.own()
-        if self._held_bytes >= BATCH_BYTES // 2:
-            self._put_behind()
 
     def rest(self) -> list[Laid]:
         """Returns what is not put yet, for a transaction of the caller's own; then :meth:`clear` forgets it."""
@@ -291,28 +306,17 @@ def _join(blobs: Mapping[bytes, Bytes]) -> Laid:
     return Laid(list(blobs), list(map(len, blobs.values())), b"".join(blobs.values()))
 
 
+def _any_framed(payloads: Laid) -> bool:
+    """Whether one of them would be taken for a blob that is compressed."""
+    begins = np.cumsum(payloads.lengths, dtype=np.int64) - payloads.lengths
+    return bool(compression.are_framed(np.frombuffer(payloads.data, np.uint8), begins).any())
+
+
 def _lots(blobs: Mapping[bytes, Bytes]) -> list[_Lot]:
     """Blobs as they are put: those of a few kilobytes together."""
     if sum(map(len, blobs.values())) > _JOINED_BYTES * len(blobs):
         return [_Lot(Laid.one(*item)) for item in blobs.items()]
     return [_Lot(_join(blobs))]
-
-
-def _compress_behind(payloads: Laid) -> _Lot:
-    """Payloads without elements that a thread compresses, while others are hashed."""
-    begins = np.cumsum(payloads.lengths, dtype=np.int64) - payloads.lengths
-    try:
-        if not compression.are_framed(np.frombuffer(payloads.data, np.uint8), begins).any():
-            return _Lot(payloads, workers().submit(_compress, payloads))
-    except RuntimeError:
-        pass  # the interpreter is about to end, and threads take no more work
-    return _Lot(_compress(payloads))
-
-
-def _compress(payloads: Laid) -> Laid:
-    """The forms at rest of payloads without elements."""
-    views = [payload for _, payload in payloads.blobs()]
-    return _join(dict(zip(payloads.hashes, compression.encode_many(views), strict=True)))
 
 
 def _encode(payloads: list[Bytes], element_bytes: int, compress: bool) -> list[Bytes]:

@@ -149,13 +149,13 @@ def test_what_could_not_be_compressed_is_tried_again(monkeypatch: pytest.MonkeyP
 
 def test_a_forked_child_puts_what_its_parent_was_compressing(monkeypatch: pytest.MonkeyPatch) -> None:
     may_end = threading.Event()
-    compress = writing._compress
-    monkeypatch.setattr(writing, "_compress", lambda payloads: may_end.wait(20) and compress(payloads))
+    compress = writing._Lot._compress
+    monkeypatch.setattr(writing._Lot, "_compress", lambda lot: may_end.wait(20) and compress(lot))
     store = MemoryStore()
     writer = BlobWriter(store, background=True)
     payloads = texts(100)
     hashes = writer.add_chunks(payloads, Layout(None))
-    monkeypatch.setattr(writing, "_compress", compress)
+    monkeypatch.setattr(writing._Lot, "_compress", compress)
     child = os.fork()
     if not child:
         writer.flush()
