@@ -67,7 +67,7 @@ def test_an_interrupted_splice_leaves_nothing_behind(tmp_path: Path, monkeypatch
 
 def test_a_full_disk_in_append_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ds = cas.create(tmp_path / "ds", {"a": types.Array("uint8", (1 << 20,))})
-    rows = np.random.default_rng(0).integers(0, 256, (40, 1 << 20), dtype=np.uint8)
+    rows = np.random.default_rng(0).integers(0, 256, (60, 1 << 20), dtype=np.uint8)
 
     def full(*args: object) -> None:
         raise StoreFullError("no space")

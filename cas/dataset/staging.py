@@ -142,7 +142,7 @@ class Staging(Readable):
         generator of such batches. Every column needs values, except nullable ones. Raises
         :class:`~cas.errors.InvalidInputError` for values that do not fit; nothing is staged then, of no batch.
 
-        Cost: hashing, and compressing what the store does not have. Memory: a batch, and about 40 MiB.
+        Cost: hashing, and compressing what the store does not have. Memory: a batch, and some 100 MiB.
         """
         rows = freeze(rows)
         with self._filling() as draft:

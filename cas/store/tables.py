@@ -87,7 +87,10 @@ class Table:
         """Returns the value of a key."""
         stored = self._txn.get(key, None, self._database)
         if stored is not None:
-            return self._unseal(key, stored)
+            value = self._seals.open(key, stored)
+            if value is None:
+                raise self._broken(key)
+            return value
         with self._cursor() as cursor:
             after = cursor.set_range(key)
             self._check_gap(cursor, key, after)
