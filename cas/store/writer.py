@@ -99,9 +99,10 @@ class _Lot:
 
     def blob(self, hash_: bytes) -> Bytes:
         """Returns one of them; where they lie is found when the first is asked for."""
-        if self._blobs is None:
-            self._blobs = dict(self.laid.blobs())
-        return self._blobs[hash_]
+        blobs = self._blobs  # which a thread may take away, once it has compressed them
+        if blobs is None:
+            blobs = self._blobs = dict(self.laid.blobs())
+        return blobs[hash_]
 
     def _replace(self, laid: Laid) -> None:
         self.laid = laid
