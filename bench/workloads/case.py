@@ -34,8 +34,8 @@ class Case:
     """Collects what a run finds.
 
     Memory is the most that is resident during the timed sections, less what was at the beginning of the run, or when
-    the workload said so; pages of mapped files count while they are mapped. Bytes on disk are blocks, so holes in sparse files cost nothing and small
-    files whole blocks.
+    the workload said so; pages of mapped files count while they are mapped. Bytes on disk are blocks, so holes in
+    sparse files cost nothing and small files whole blocks.
     """
 
     scale: float

@@ -262,7 +262,8 @@ def _block_bytes(header: int) -> int:
 def _used_planes(frame: Bytes, element_bytes: int, size: int) -> int | None:
     """How many planes of a frame come before those that are zero, each a block, as :func:`_compress_planes` writes it.
 
-    None where no plane is zero, the frame has another form, or it is not one of this content size.
+    None where no plane is zero, the frame has another form, as where a plane is in two blocks, or it is not one of this
+    content size: then it is unpacked as any other. What is in the blocks is not looked at.
     """
     count, rest = divmod(size, element_bytes)
     if rest or not 0 < count <= _MOST_BLOCK_BYTES or _content_size(frame) != size:

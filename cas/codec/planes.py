@@ -10,6 +10,7 @@ import numpy as np
 from cas.codec.rows import Flat
 from cas.hashing import Bytes
 
+_OBJECTS_BYTES: Final = 300
 _WIDE: Final[dict[int, np.dtype[Any]]] = {size: np.dtype(f"<u{size}") for size in (2, 4, 8)}
 
 
@@ -45,11 +46,6 @@ class Planes:
     def _table(self) -> Flat:
         return np.frombuffer(self.planes, np.uint8).reshape(-1, self.count)
 
-    @property
-    def memory_bytes(self) -> int:
-        """The memory that it takes."""
-        return len(self.planes)
-
 
 Payload = Bytes | Planes
 """A payload in either form."""
@@ -69,8 +65,8 @@ def write_payload(payload: Payload, memory: Flat) -> None:
 
 
 def memory_bytes(payload: Payload) -> int:
-    """Returns the memory that a payload takes."""
-    return payload.memory_bytes if isinstance(payload, Planes) else len(payload)
+    """Returns the memory that a payload takes, with the objects around it."""
+    return _OBJECTS_BYTES + (len(payload.planes) if isinstance(payload, Planes) else len(payload))
 
 
 def from_planes(planes: Flat, element_bytes: int, payload: Flat) -> None:

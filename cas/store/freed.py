@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -18,4 +19,5 @@ def keep_freed_memory() -> None:
     these costs more to be had than to be written. The size from which it does so follows the largest block that was
     freed, up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD): here one is, untouched. Other allocators take no notice.
     """
-    np.empty(_LARGEST_BYTES, np.uint8)
+    with suppress(MemoryError):  # where the process may not have so much, it goes on as it was
+        np.empty(_LARGEST_BYTES, np.uint8)

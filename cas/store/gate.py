@@ -17,7 +17,7 @@ from cas.hashing import Bytes, Hashes, Kind, hash_blob, hash_chunk, hash_chunks,
 from cas.store.checked import Checked
 from cas.store.contract import Run, Store, View, single_runs
 from cas.store.latest import Latest
-from cas.store.threads import map_in_pool
+from cas.store.threads import LARGE_CHUNK_BYTES, TASK_BYTES, map_in_pool
 
 MAX_NODE_BYTES: Final = 12_296
 MAX_RECORD_BYTES: Final = 64 << 20
@@ -25,9 +25,6 @@ CACHE_BYTES: Final = 128 << 20
 _SHARED_BYTES: Final = 1 << 20
 _LARGE_BYTES: Final = 8 << 20
 _CHECKS_PER_TASK: Final = 4
-_LARGE_CHUNK_BYTES: Final = 32 << 10
-"""Chunks from this size on are compared in threads; handing the interpreter over takes longer than hashing others."""
-_TASK_BYTES: Final = 512 << 10
 _EASY: Final = 4
 """What unpacks to so many times its size is unpacked before another thread has begun."""
 _GIL_BYTES: Final = 64 << 10
@@ -154,7 +151,7 @@ class Gate:
             at_rest = sum(len(run.data) for run in runs if run.data is not None)
             share = len(flat) >= (_LARGE_BYTES if at_rest == len(flat) else _SHARED_BYTES)
             share = share and len(flat) < _EASY * at_rest
-            map_in_pool(reading.take, runs, batch=1 + len(runs) * _TASK_BYTES // len(flat) if share else len(runs))
+            map_in_pool(reading.take, runs, batch=1 + len(runs) * TASK_BYTES // len(flat) if share else len(runs))
         reading.unpack_framed(ends - sizes)
         reading.check_copied()
         for key, planes in reading.planes:
@@ -244,7 +241,7 @@ class _Reading:
     def check_copied(self) -> None:
         """Compares with their hashes what was copied, which takes one look at all of it after the other."""
         numbers = np.flatnonzero(self.copied & self.fresh).tolist()
-        large = len(self.flat) >= _SHARED_BYTES and len(self.flat) >= _LARGE_CHUNK_BYTES * len(self.sizes)
+        large = len(self.flat) >= _SHARED_BYTES and len(self.flat) >= LARGE_CHUNK_BYTES * len(self.sizes)
         step = _CHECKS_PER_TASK if large else max(1, len(numbers))
         map_in_pool(self._check, [numbers[at : at + step] for at in range(0, len(numbers), step)], batch=1)
 

@@ -38,7 +38,8 @@ def lay_segments(shared: Environment, txn: Any, laid: Iterable[Laid], *, moving:
     _put_segments(shared, txn, number, segments, lots)
     if _put_places(shared, txn, rows, overwrite=moving) == len(rows):
         return
-    # Some are there: they keep their places, and the others lie closer together.
+    # Some are there: they keep their places, and the others lie closer together. Their rows are in the index by now,
+    # with the places of the first plan, so they are overwritten; of those that were there none is left among them.
     lots = _each_once(lots, _placed_otherwise(shared, txn, rows))
     for undone in range(number, number + len(segments)):
         txn.delete(SEGMENT_KEY.pack(undone), db=shared.databases[SEGMENTS])

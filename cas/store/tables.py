@@ -8,7 +8,7 @@ gap must be sound too, and in order; and where all rows are seen, there must be 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice, pairwise, takewhile
 from typing import Any, Final, TypeVar
 
@@ -38,12 +38,12 @@ class Seals:
     __slots__ = ("_known", "_table")
 
     def __init__(self, table: str) -> None:
-        self._table = table.encode()
+        self._table = table
         self._known: dict[bytes, bytes] = {}
 
     def seal(self, key: bytes, value: bytes) -> bytes:
         """Returns a value with its seal, as it is stored."""
-        stored = value + hash_name(self._table, key, value, size=SEAL_BYTES)
+        stored = seal(self._table, key, value)
         self._note(key, stored)
         return stored
 
@@ -52,7 +52,7 @@ class Seals:
         whole = bytes(stored)
         value = whole[:-SEAL_BYTES]
         if self._known.get(key) != whole:
-            if hash_name(self._table, key, value, size=SEAL_BYTES) != whole[-SEAL_BYTES:]:
+            if seal(self._table, key, value) != whole:
                 return None
             self._note(key, whole)
         return value
@@ -134,26 +134,28 @@ class Table:
 
         Rows are looked at in blocks that grow: one by one takes twice as long.
         """
-        before: list[bytes] = []
+        last: list[bytes] = []
         count, entries, size = 0, self._entries(), 1
-        while block := list(islice(found, size)):
+        while True:
+            block, error = _take(found, size)
             size = min(4 * size, _MOST_IN_BLOCK)
             keys = [bytes(key) for key, _ in block]
-            inside = len(keys) if keys[-1].startswith(prefix) else _first(keys, lambda key: not key.startswith(prefix))
-            del block[inside + 1 :], keys[inside + 1 :]
-            values = self._seals.open_many(keys, block)
-            chain = before + keys[: len(values)]
-            if not all(map(in_order, chain, chain[1:])):
-                wrong = _first(list(pairwise(chain)), lambda pair: not in_order(*pair)) + 1 - len(before)
-                yield from zip(keys[:wrong], values, strict=False)
-                raise self._out_of_order(keys[wrong])
-            yield from zip(keys[:inside], values, strict=False)
-            if len(values) < len(keys):
+            inside = next((number for number, key in enumerate(keys) if not key.startswith(prefix)), len(keys))
+            values = self._seals.open_many(keys[: inside + 1], block[: inside + 1])
+            sound = _in_order(last + keys[: len(values)], in_order) - len(last)
+            yield from zip(keys[: min(sound, inside)], values, strict=False)
+            if sound < len(values):
+                raise self._out_of_order(keys[sound])
+            if len(values) < len(keys[: inside + 1]):
                 raise self._broken(keys[len(values)])
             if inside < len(keys):
                 return
             count += len(keys)
-            before = keys[-1:]
+            if error is not None:
+                raise error
+            if not keys:
+                break
+            last = keys[-1:]
         if not prefix and self._entries() == entries:  # nothing was put meanwhile
             self._check_count(count)
 
@@ -211,6 +213,18 @@ class Table:
         )
 
 
-def _first(items: Sequence[T], holds: Callable[[T], bool]) -> int:
-    """The number of the first item for which something holds, which there must be."""
-    return next(number for number, item in enumerate(items) if holds(item))
+def _take(found: Iterator[T], size: int) -> tuple[list[T], Exception | None]:
+    """The next items, and what was raised in the place of one: those before it are to be had all the same."""
+    block: list[T] = []
+    try:
+        block.extend(islice(found, size))
+    except Exception as error:
+        return block, error
+    return block, None
+
+
+def _in_order(keys: list[bytes], in_order: Callable[[bytes, bytes], bool]) -> int:
+    """How many of the keys are in order, from the first."""
+    if all(map(in_order, keys, keys[1:])):
+        return len(keys)
+    return next(number for number, pair in enumerate(pairwise(keys), 1) if not in_order(*pair))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 ITEMS_PER_TASK: Final = 32
+TASK_BYTES: Final = 512 << 10
+LARGE_CHUNK_BYTES: Final = 32 << 10
+"""Chunks from this size on are hashed in threads; handing the interpreter over takes longer than hashing others."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _PUTTERS: Final = 8
@@ -52,6 +56,58 @@ def _pool(name: str, threads: int) -> ThreadPoolExecutor:
         return _pools[name]
 
 
+class Task(Generic[Result]):
+    """Work that a thread does meanwhile, or, where none can be had, whoever starts it.
+
+    None can be had at the end of the interpreter, and under a limit; an executor may have queued the work all the same
+    when it says so. So who begins with it first has it, and nobody does it twice.
+    """
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        from concurrent.futures import Future
+
+        self._work = work
+        self._pid = os.getpid()
+        self._begun = threading.Lock()
+        self._done: Future[Result] = Future()
+
+    def start(self, pool: Callable[[], ThreadPoolExecutor]) -> Task[Result]:
+        """Hands the work to a pool; returns the task."""
+        try:
+            pool().submit(self._run)
+        except RuntimeError:
+            self._run()
+        return self
+
+    def _run(self) -> None:
+        if not self._begun.acquire(blocking=False):
+            return
+        try:
+            result = self._work()
+        except BaseException as error:
+            self._done.set_exception(error)
+        else:
+            self._done.set_result(result)
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a forked child, where nobody does the work: do not wait for it there."""
+        return self._pid == os.getpid()
+
+    def result(self) -> Result:
+        """Returns what came of the work, once it is done, or raises what it has raised."""
+        return self._done.result()
+
+    def error(self) -> BaseException | None:
+        """Returns what the work has raised, once it is done."""
+        return self._done.exception()
+
+    def end(self) -> None:
+        """Sees to it that nobody is at it: waits for who is, and keeps others from beginning."""
+        if not self._begun.acquire(blocking=False):
+            self._done.exception()
+
+
 def map_in_pool(function: Callable[[Item], Result], items: Sequence[Item], batch: int = ITEMS_PER_TASK) -> list[Result]:
     """Maps in the process's thread pool, ``batch`` items a task; a short list is not worth handing over.
 
@@ -63,23 +119,11 @@ def map_in_pool(function: Callable[[Item], Result], items: Sequence[Item], batch
     def run(begin: int) -> list[Result]:
         return [function(item) for item in items[begin : begin + batch]]
 
-    tasks: list[Future[list[Result]]] = []
+    tasks = [Task(partial(run, begin)) for begin in range(0, len(items), batch)]
     try:
-        try:
-            pool = workers()
-            for start in range(0, len(items), batch):
-                tasks.append(pool.submit(run, start))
-        except RuntimeError:
-            # The interpreter is about to end: threads take no more work, nor can they be had for the first time.
-            pass
-        results = [result for task in tasks for result in task.result()]
+        for task in tasks:
+            task.start(workers)
+        return [result for task in tasks for result in task.result()]
     finally:
-        _end(tasks)
-    return results + [function(item) for item in items[len(tasks) * batch :]]
-
-
-def _end(tasks: list[Future[list[Result]]]) -> None:
-    """Sees to it that no task is under way."""
-    for task in tasks:
-        if not task.cancel() and not task.done():
-            task.exception()
+        for task in tasks:
+            task.end()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -14,19 +13,13 @@ from cas.codec import compression
 from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, hash_chunks
 from cas.store.contract import Laid, Lease, Writable
 from cas.store.freed import keep_freed_memory
-from cas.store.threads import ITEMS_PER_TASK, map_in_pool, putters, workers
+from cas.store.threads import ITEMS_PER_TASK, LARGE_CHUNK_BYTES, TASK_BYTES, Task, map_in_pool, putters, workers
 from cas.types import Layout
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 BATCH_BYTES: Final = 24 << 20
-_LARGE_CHUNK_BYTES: Final = 32 << 10
-"""Chunks from this size on are hashed in threads; handing the interpreter over takes longer than hashing others."""
 _JOINED_BYTES: Final = 128 << 10
 """Blobs up to this size are joined before they are put."""
 _HASHED_TASK_BYTES: Final = 2 << 20
-_TASK_BYTES: Final = 512 << 10
 
 
 class Held:
@@ -61,52 +54,42 @@ class Held:
 
 
 class _Lot:
-    """Blobs that were taken in together; a thread may be compressing them."""
+    """Blobs that were taken in together. With ``compress`` they are payloads without elements, none of which looks as
+    if it were compressed: a thread compresses them, and meanwhile they are read as they are."""
 
-    __slots__ = ("_blobs", "_compressing", "_pid", "laid")
+    __slots__ = ("_blobs", "_compressing", "laid")
 
-    def __init__(self, laid: Laid) -> None:
+    def __init__(self, laid: Laid, *, compress: bool = False) -> None:
         self.laid = laid
-        self._compressing: Future[None] | None = None
-        self._pid = 0
         self._blobs: dict[bytes, Bytes] | None = None
+        self._compressing: Task[Laid] | None = None
+        if compress:
+            self._compressing = Task(partial(_compressed, laid)).start(workers)
 
     def own(self) -> None:
         """Copies what is memory of somebody else."""
         if isinstance(self.laid.data, memoryview):
             self._replace(self.laid._replace(data=bytes(self.laid.data)))
 
-    def compress_behind(self) -> None:
-        """Compresses payloads without elements in a thread, in their place; none may look as if it were compressed."""
-        try:
-            self._compressing, self._pid = workers().submit(self._compress), os.getpid()
-        except RuntimeError:
-            self._compress()  # the interpreter is about to end, and threads take no more work
-
     def finish(self) -> Laid:
         """Returns the blobs as they are to be put, once they are compressed."""
-        if self._compressing is not None:
-            # A forked child has no such thread; and what failed once, as for want of memory, may not fail again.
-            if self._pid != os.getpid() or self._compressing.exception() is not None:
-                self._compress()
-            self._compressing = None
+        task, self._compressing = self._compressing, None
+        if task is not None:
+            # What failed once, as for want of memory, may not fail again.
+            done = task.is_ours and task.error() is None
+            self._replace(task.result() if done else _compressed(self.laid))
         return self.laid
-
-    def _compress(self) -> None:
-        payloads = [payload for _, payload in self.laid.blobs()]
-        blobs = compression.encode_many(payloads)
-        self._replace(_join(dict(zip(self.laid.hashes, blobs, strict=True))))
-
-    def blob(self, hash_: bytes) -> Bytes:
-        """Returns one of them; where they lie is found when the first is asked for."""
-        blobs = self._blobs  # which a thread may take away, once it has compressed them
-        if blobs is None:
-            blobs = self._blobs = dict(self.laid.blobs())
-        return blobs[hash_]
 
     def _replace(self, laid: Laid) -> None:
         self.laid = laid
         self._blobs = None
+
+    def blob(self, hash_: bytes) -> Bytes:
+        """Returns one of them; where they lie is found when the first is asked for."""
+        blobs = self._blobs  # which a thread that puts them may take away
+        if blobs is None:
+            blobs = self._blobs = dict(self.laid.blobs())
+        return blobs[hash_]
 
 
 class BlobWriter:
@@ -176,9 +159,7 @@ class BlobWriter:
         if self._background and compress and layout.element_bytes == 1 and len(lacking) >= compression.MANY:
             joined = _join(lacking)
             if not _any_framed(joined):
-                lot = _Lot(joined)
-                lot.compress_behind()
-                self._hold([lot])
+                self._hold([_Lot(joined, compress=True)])
                 return
         if lacking:
             encoded = _encode(list(lacking.values()), layout.element_bytes, compress)
@@ -191,8 +172,8 @@ class BlobWriter:
 
     def release(self) -> None:
         """Ends the lease: what was written is referred to by now, or not wanted."""
-        if self._putting is not None and self._putting.pid == os.getpid():
-            self._putting.done.exception()  # waits
+        if self._putting is not None and self._putting.task.is_ours:
+            self._putting.task.error()  # waits
         if self._lease is not None:
             self._lease.release()
             self._lease = None
@@ -202,6 +183,7 @@ class BlobWriter:
         self._hold(list(map(_Lot, laid)))
 
     def _hold(self, lots: list[_Lot]) -> None:
+        """Holds lots back, or puts what is too much. Where that fails, the lots that follow are not taken."""
         if not lots:
             return
         self._keep_lease()
@@ -242,24 +224,17 @@ class BlobWriter:
         for lot in self._lots:
             lot.own()
         self._join()
-        try:
-            done = putters().submit(self._put, self._lots)
-        except RuntimeError:
-            # The interpreter is about to end, and threads take no more work.
-            self.flush()
-            return
-        self._putting = _Putting(done, self._lots, os.getpid())
-        self._lots = []
-        self._held_bytes = 0
+        lots, self._lots, self._held_bytes = self._lots, [], 0
+        self._putting = _Putting(Task(partial(self._put, lots)), lots)
+        self._putting.task.start(putters)
 
     def _join(self) -> None:
         """Waits for what is being put; if that fails, it is held back as before."""
         putting = self._putting
         if putting is None:
             return
-        mine = putting.pid == os.getpid()  # in a forked child nobody is putting it
-        error = putting.done.exception() if mine else None
-        if mine and error is None:
+        error = putting.task.error() if putting.task.is_ours else None
+        if putting.task.is_ours and error is None:
             for lot in putting.lots:
                 self.held.forget(lot)
         else:
@@ -279,11 +254,10 @@ class BlobWriter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Putting:
-    """Blobs that a thread of a process is putting."""
+    """Blobs that a thread is putting."""
 
-    done: Future[None]
+    task: Task[None]
     lots: list[_Lot]
-    pid: int
 
 
 def _batches(payloads: Sequence[Bytes]) -> Iterator[tuple[Sequence[Bytes], list[int]]]:
@@ -298,13 +272,19 @@ def _batches(payloads: Sequence[Bytes]) -> Iterator[tuple[Sequence[Bytes], list[
 
 
 def _hash_all(payloads: Sequence[Bytes], mean_bytes: int) -> list[bytes]:
-    if mean_bytes < _LARGE_CHUNK_BYTES:
+    if mean_bytes < LARGE_CHUNK_BYTES:
         return hash_chunks(payloads)
     return map_in_pool(hash_chunk, payloads, 1 + _HASHED_TASK_BYTES // mean_bytes)
 
 
 def _join(blobs: Mapping[bytes, Bytes]) -> Laid:
     return Laid(list(blobs), list(map(len, blobs.values())), b"".join(blobs.values()))
+
+
+def _compressed(payloads: Laid) -> Laid:
+    """The forms at rest of payloads without elements."""
+    blobs = compression.encode_many([payload for _, payload in payloads.blobs()])
+    return _join(dict(zip(payloads.hashes, blobs, strict=True)))
 
 
 def _any_framed(payloads: Laid) -> bool:
@@ -331,4 +311,4 @@ def _encode(payloads: list[Bytes], element_bytes: int, compress: bool) -> list[B
 
 def _items_per_task(mean_bytes: int) -> int:
     """How many payloads of a mean size a thread takes at a time."""
-    return min(ITEMS_PER_TASK, 1 + _TASK_BYTES // max(1, mean_bytes))
+    return min(ITEMS_PER_TASK, 1 + TASK_BYTES // max(1, mean_bytes))

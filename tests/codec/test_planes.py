@@ -31,7 +31,7 @@ def test_only_planes_that_are_not_zero_take_memory(element_bytes: int, below: in
     payload = numbers(element_bytes, 4000, below)
     planes = as_planes(payload, element_bytes)
     assert len(planes) == len(payload)
-    assert memory_bytes(planes) == used * 4000
+    assert used * 4000 < memory_bytes(planes) < used * 4000 + 500
     assert payload_bytes(planes) == payload
 
 
@@ -54,7 +54,7 @@ def test_parts_are_those_of_the_payload(element_bytes: int, count: int, below: i
 def test_nothing_but_zeros() -> None:
     planes = compression.decode_planes(compression._compress_planes(bytes(8 * 4000), 8), 8 * 4000)
     assert planes is not None
-    assert memory_bytes(planes) <= 4000  # zstd writes no first block of repeated bytes
+    assert memory_bytes(planes) < 4500  # zstd writes no first block of repeated bytes
     assert planes[8:24] == bytes(16)
     assert planes[16:24] == bytes(8)
     assert payload_bytes(planes) == bytes(8 * 4000)

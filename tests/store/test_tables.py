@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import lmdb
@@ -11,7 +11,7 @@ import pytest
 from cas.errors import CorruptedError
 from cas.store.contract import REFS, STORE, VERSIONS, Transaction, View
 from cas.store.lmdb import LmdbStore, create_files
-from cas.store.tables import SEAL_BYTES, Seals, seal
+from cas.store.tables import SEAL_BYTES, Seals, Table, seal
 
 PAGE_BYTES = 4096
 KEYS = [b"%03d" % n for n in range(0, 40, 2)]
@@ -239,3 +239,75 @@ def test_what_is_remembered_of_rows_is_bounded() -> None:
     assert seals.open(b"large", seal(REFS, b"large", bytes(10_000))) == bytes(10_000)
     assert b"large" not in seals._known
     assert seals.open(rows[0][0], seal(REFS, rows[1][0], b"value")) is None
+
+
+class Cursor:
+    """Shows rows as LMDB would from a damaged page."""
+
+    def __init__(self, rows: Iterable[tuple[bytes, bytes]], first: bytes) -> None:
+        self._rows = rows
+        self._first = first
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def set_range(self, key: bytes) -> bool:
+        return True
+
+    def key(self) -> bytes:
+        return self._first
+
+    def value(self) -> bytes:
+        return seal(REFS, self._first, b"v")
+
+    def prev(self) -> bool:
+        return False
+
+    def first(self) -> bool:
+        return True
+
+    def iternext(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self._rows)
+
+
+class Page:
+    """A transaction on such a page."""
+
+    def __init__(self, rows: Iterable[tuple[bytes, bytes]], first: bytes) -> None:
+        self._cursor = Cursor(rows, first)
+
+    def cursor(self, database: object) -> Cursor:
+        return self._cursor
+
+    def stat(self, database: object) -> dict[str, int]:
+        return {"entries": 100}
+
+
+def scanned(page: Page, prefix: bytes, found: list[bytes]) -> None:
+    for key, _ in Table(page, None, REFS, Seals(REFS)).scan(prefix, reverse=False):
+        found.append(key)
+
+
+@pytest.mark.parametrize("length", [1, 3, 20])
+def test_a_row_of_another_prefix_ends_a_scan_although_rows_are_out_of_order(length: int) -> None:
+    keys = [*(b"b%02d" % number for number in range(length)), b"c00", b"b00", b"b90"]
+    found: list[bytes] = []
+    scanned(Page([(key, seal(REFS, key, b"v")) for key in keys], keys[0]), b"b", found)
+    assert found == keys[:length]
+
+
+def test_rows_before_what_lmdb_cannot_read_are_found() -> None:
+    keys = [b"b%02d" % number for number in range(40)]
+
+    def broken() -> Iterator[tuple[bytes, bytes]]:
+        for key in keys:
+            yield key, seal(REFS, key, b"v")
+        raise lmdb.PageNotFoundError("a page is lost")
+
+    found: list[bytes] = []
+    with pytest.raises(lmdb.PageNotFoundError):
+        scanned(Page(broken(), keys[0]), b"b", found)
+    assert found == keys
