@@ -28,7 +28,7 @@ _PROBE_BYTES: Final = 4096
 _LEAST_BYTES: Final = 64
 MANY: Final = 32
 """From here on payloads are compressed together."""
-_TOGETHER_BYTES: Final = 4 << 20
+_TOGETHER_BYTES: Final = 2 << 20
 _NOISE_BYTES: Final = 2 * _PROBE_BYTES
 _NOISE_PROBE_BYTES: Final = 512
 _SCRATCH_FROM_BYTES: Final = 32 << 10

@@ -8,11 +8,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import lmdb
+
+with suppress(ImportError):
+    import lmdb._envid  # else the first store that is opened waits for it
 
 from cas.errors import CorruptedError, StoreError, StoreFullError, UnsupportedError
 from cas.store.contract import TABLES

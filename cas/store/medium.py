@@ -41,12 +41,15 @@ def _type_at(path: bytes) -> str:
         return ""
     deepest, kind = b"", ""
     for line in table.splitlines():
-        before, mark, after = line.partition(b" - ")
-        fields = before.split()
-        if not mark or len(fields) < 5 or not after.split():
+        fields = line.split(b" ", 5)
+        if len(fields) < 6:
             continue
-        point = _OCTAL.sub(lambda found: bytes([int(found[1], 8) & 255]), fields[4])
-        inside = path == point or path.startswith(point.rstrip(b"/") + b"/")
-        if inside and len(point) >= len(deepest):
-            deepest, kind = point, after.split()[0].decode(errors="replace")
+        point = fields[4]
+        if b"\\" in point:
+            point = _OCTAL.sub(lambda found: bytes([int(found[1], 8) & 255]), point)
+        if len(point) < len(deepest) or not (path == point or path.startswith(point.rstrip(b"/") + b"/")):
+            continue
+        after = line.partition(b" - ")[2].split()
+        if after:
+            deepest, kind = point, after[0].decode(errors="replace")
     return kind
