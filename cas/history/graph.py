@@ -47,6 +47,9 @@ class VersionEntry(NamedTuple):
     @classmethod
     def decode(cls, data: bytes, what: str) -> VersionEntry:
         """Returns the entry in its stored form; ``what`` names it in the error."""
+        usual = _decode_usual(data)
+        if usual is not None:
+            return usual
         match cbor.decode(data, what=what):
             case [timestamp, generation, depth, jump, [*parents]] if (
                 is_time(timestamp) and is_count(generation) and is_count(depth)
@@ -88,9 +91,7 @@ def skip_depth(depth: int) -> int:
 def find_entry(view: Lookup, version: bytes) -> VersionEntry | None:
     """Returns the entry of a version, or None where there is none."""
     data = view.get(VERSIONS, version)
-    if data is None:
-        return None
-    return _decode_usual(data) or VersionEntry.decode(data, f"version {version.hex()}")
+    return None if data is None else VersionEntry.decode(data, f"version {version.hex()}")
 
 
 def get_entry(view: Lookup, version: bytes) -> VersionEntry:
