@@ -91,7 +91,9 @@ def skip_depth(depth: int) -> int:
 def find_entry(view: Lookup, version: bytes) -> VersionEntry | None:
     """Returns the entry of a version, or None where there is none."""
     data = view.get(VERSIONS, version)
-    return None if data is None else VersionEntry.decode(data, f"version {version.hex()}")
+    if data is None:
+        return None
+    return _decode_usual(data) or VersionEntry.decode(data, f"version {version.hex()}")
 
 
 def get_entry(view: Lookup, version: bytes) -> VersionEntry:
