@@ -7,7 +7,7 @@ something else, or fails, is listed under the table, and the exit code is 1. Pee
 ``pip install -e '.[bench]'``, and DVC, whose package goes with few others, as a command on the path.
 
 A time ends when the data is on disk: where a system does not sync its files, those that changed are synced within the
-time. Files are in the page cache when they are read, and memory is there when it is asked for (see settle_memory).
+time. Files are in the page cache when they are read, and memory is there when much is asked for.
 Memory and bytes on disk: see workloads/case.py.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import mmap
 import os
 import shutil
 import subprocess
@@ -35,8 +34,6 @@ from workloads.case import Case, sync_all
 from workloads.workload import Workload
 
 PREPARE, RUN = "prepare", "run"
-SETTLED_BYTES = 3 << 29
-PAGE_BYTES = 4096
 
 
 def execute(workload: Workload, system: type[System], stage: str, place: Path, case: Case) -> None:
@@ -66,19 +63,6 @@ def worker(options: argparse.Namespace) -> None:
     os._exit(0)  # the threads of some systems take their time to end
 
 
-def settle_memory() -> None:
-    """Uses memory and gives it back.
-
-    A virtual machine gets memory that it has not used for some seconds from its host, which takes several times as
-    long as writing to it: what ran before would decide who is fast.
-    """
-    with mmap.mmap(-1, SETTLED_BYTES) as memory:
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-        for page in range(0, SETTLED_BYTES, PAGE_BYTES):
-            memory[page] = 1
-
-
 @dataclass
 class Runner:
     """Starts the processes."""
@@ -94,7 +78,6 @@ class Runner:
         """What a stage found; None, and a failure noted, where it did not end well."""
         command = [sys.executable, "-W", "ignore", __file__, name, "--systems", system, "--scale", str(self.scale)]
         command += ["--stage", stage, "--place", str(place), "--work", str(self.work)]
-        settle_memory()
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=self.timeout)
         except subprocess.TimeoutExpired:

@@ -30,7 +30,7 @@ def run(case: Case, system: Verbs) -> None:
     """Saves, loads, and saves derivatives whole."""
     tensors = make_checkpoint(case.scale)
     size = size_bytes(tensors)
-    case.report("save", size / case.timed(lambda: system.save("base", tensors)) / 1e6)
+    case.report("save", size / case.timed(lambda: system.save("base", tensors), much=True) / 1e6)
     stored = case.stored()
     case.report("stored / source", stored / size)
     times: list[float] = []
@@ -43,7 +43,7 @@ def run(case: Case, system: Verbs) -> None:
     case.report("grown / new bytes", (case.stored() - stored) / new_bytes)
     loaded: list[dict[str, Array]] = []
     system.close()
-    case.report("load", size / case.timed(lambda: loaded.append(system.load("base"))) / 1e6)
+    case.report("load", size / case.timed(lambda: loaded.append(system.load("base")), much=True) / 1e6)
     _check("base", loaded.pop(), tensors)
     for number in range(DERIVATIVES):
         _check(f"derived-{number}", system.load(f"derived-{number}"), derive(tensors, number))

@@ -48,7 +48,7 @@ def ingest(case: Case, system: Verbs) -> None:
     """All of them, from memory."""
     table = {"label": _labels(case)}
     size = table["label"].nbytes
-    case.report("ingest", size / case.timed(lambda: system.ingest(in_batches(table, BATCH_ROWS))) / 1e6)
+    case.report("ingest", size / case.timed(lambda: system.ingest(in_batches(table, BATCH_ROWS)), much=True) / 1e6)
     case.report("stored / source", case.stored() / size)
     check_table(case, system, "label", table["label"])
 
@@ -61,7 +61,7 @@ def read(case: Case, system: Verbs) -> None:
     batches = [random.integers(0, len(expected), 256) for _ in range(case.count(BATCHES, 2))]
     system.open()
     found: list[object] = []
-    case.report("read all", expected.nbytes / case.timed(lambda: found.append(system.whole("label"))) / 1e9)
+    case.report("read all", expected.nbytes / case.timed(lambda: found.append(system.whole("label")), much=True) / 1e9)
     check_equal("all", found.pop(), expected)
     seconds = case.timed(lambda: found.extend(system.row("label", number) for number in numbers))
     case.report("single row", seconds / len(numbers) * 1e6)

@@ -98,7 +98,7 @@ def run(case: Case, system: Verbs) -> None:
     size = sum(map(len, files))
     case.report("files", len(files))
     case.report("distinct / source", sum(map(len, set(files))) / size)
-    seconds = case.timed(lambda: system.ingest(in_batches({"image": files})))
+    seconds = case.timed(lambda: system.ingest(in_batches({"image": files})), much=True)
     case.report("ingest", size / seconds / 1e6)
     case.report("stored / source", case.stored() / size)
     check_table(case, system, "image", files)

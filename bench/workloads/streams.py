@@ -31,7 +31,7 @@ def run(case: Case, system: Verbs) -> None:
     base = images(case, 2 * BATCH_ROWS, seed=11).reshape(-1)
     size = batches * BATCH_ROWS * ROW_BYTES
     case.rebase()
-    seconds = case.timed(lambda: system.ingest(stream(base, batches)))
+    seconds = case.timed(lambda: system.ingest(stream(base, batches)), much=True)
     case.report("memory added", case.memory_bytes / 2**20)
     case.report("ingest", size / seconds / 1e6)
     case.report("stored / source", case.stored() / size)
