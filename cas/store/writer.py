@@ -80,16 +80,16 @@ class _Lot:
             self._replace(task.result() if done else _compressed(self.laid))
         return self.laid
 
-    def _replace(self, laid: Laid) -> None:
-        self.laid = laid
-        self._blobs = None
-
     def blob(self, hash_: bytes) -> Bytes:
         """Returns one of them; where they lie is found when the first is asked for."""
         blobs = self._blobs  # which a thread that puts them may take away
         if blobs is None:
             blobs = self._blobs = dict(self.laid.blobs())
         return blobs[hash_]
+
+    def _replace(self, laid: Laid) -> None:
+        self.laid = laid
+        self._blobs = None
 
 
 class BlobWriter:
@@ -224,9 +224,10 @@ class BlobWriter:
         for lot in self._lots:
             lot.own()
         self._join()
-        lots, self._lots, self._held_bytes = self._lots, [], 0
-        self._putting = _Putting(Task(partial(self._put, lots)), lots)
-        self._putting.task.start(putters)
+        # In this order: whoever is interrupted in between puts twice, and loses nothing.
+        self._putting = _Putting(Task(partial(self._put, self._lots)).start(putters), self._lots)
+        self._lots = []
+        self._held_bytes = 0
 
     def _join(self) -> None:
         """Waits for what is being put; if that fails, it is held back as before."""
