@@ -98,9 +98,11 @@ class Gate:
     def read_kept(self, hashes: Hashes, sizes: Ints) -> list[Payload]:
         """Returns the payloads of chunks that are asked for in parts, each kept as by :meth:`read_kept_chunk`."""
         keys = split_hashes(hashes)
-        kept = self._cache.get_many(keys)
-        found = {number: payload for number, payload in enumerate(kept) if payload is not None}
-        found = {number: payload for number, payload in found.items() if len(payload) == sizes[number]}
+        found = {
+            number: payload
+            for number, (payload, size) in enumerate(zip(self._cache.get_many(keys), sizes.tolist(), strict=True))
+            if payload is not None and len(payload) == size
+        }
         lacking = np.array([number for number in range(len(keys)) if number not in found], np.int64)
         read = self._read_planes(hashes[lacking], sizes[lacking])
         fresh: dict[int, Payload] = {int(lacking[number]): planes for number, planes in read.items()}

@@ -18,15 +18,15 @@ import lmdb
 import numpy as np
 
 from cas.errors import ConflictError, CorruptedError, ReadOnlyError, StoreError, StoreExistsError, StoreNotFoundError
-from cas.hashing import HASH_BYTES, Bytes, Hashes, split_hashes
+from cas.hashing import Bytes, Hashes, split_hashes
 from cas.store import environment
 from cas.store.contract import STORE, Laid, Lease, Run, T, single_runs
 from cas.store.environment import INDEX, SEGMENTS, Environment
 from cas.store.forks import renewed_in_children
 from cas.store.leases import MARKER, OPEN, WRITING, ExclusiveLease, FileLease, NoLease, is_held, place_of
 from cas.store.medium import ALLOWED, network_file_system
-from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, Places
-from cas.store.prefetch import LARGE_RUN_BYTES, ReadAhead
+from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, Places, index_order
+from cas.store.prefetch import ReadAhead
 from cas.store.segments import SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table
 
@@ -368,8 +368,7 @@ class LmdbView:
                 # Raises for the blob that is lost, which may be a later one.
                 self.blobs(split_hashes(hashes[start:stop]))
                 raise self._lost(hashes[start].tobytes(), first)
-            if whole >= LARGE_RUN_BYTES:
-                ahead.follow(data)
+            ahead.follow(data)
             yield Run(start, stop, data, lengths[start:stop])
 
     def _places_of(self, hashes: Hashes) -> Places | None:
@@ -378,7 +377,7 @@ class LmdbView:
 
     def _look_up(self, hashes: Hashes) -> Places | None:
         get, index = self._txn.get, self._shared.databases[INDEX]
-        order = np.argsort(hashes.reshape(-1).view(f"S{HASH_BYTES}"))  # each page of the index is visited once
+        order = index_order(hashes)
         rows = [get(key, b"", index) for key in split_hashes(hashes[order])]
         found = b"".join(rows)
         if len(found) != len(hashes) * PLACES.itemsize or any(len(row) != PLACES.itemsize for row in rows):

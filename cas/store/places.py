@@ -66,6 +66,11 @@ class SeenPlaces:
             self._seen.put(seen)
 
 
+def index_order(hashes: Hashes) -> NDArray[np.int64]:
+    """Returns the order in which looking each up, or putting it, visits each page of the index once."""
+    return np.argsort(hashes.reshape(-1).view(f"S{HASH_BYTES}"))
+
+
 def _words(hashes: Hashes) -> NDArray[np.uint64]:
     return np.ascontiguousarray(hashes).view(_WORD)
 

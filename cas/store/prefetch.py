@@ -19,7 +19,7 @@ import numpy as np
 from cas.hashing import Bytes
 
 WINDOW_BYTES: Final = 4 << 20
-LARGE_RUN_BYTES: Final = 64 << 10
+_LARGE_RUN_BYTES: Final = 64 << 10
 """Smaller runs are those of single rows, here and there."""
 
 
@@ -32,7 +32,7 @@ class ReadAhead:
 
     def follow(self, data: Bytes) -> None:
         """Asks for what lies behind a large run of the map, unless that was done; returns at once."""
-        if len(data) < LARGE_RUN_BYTES or not _is_cold():
+        if len(data) < _LARGE_RUN_BYTES or not _is_cold():
             return
         end = int(np.frombuffer(data, np.uint8).__array_interface__["data"][0]) + len(data)
         if self._asked_from <= end <= self._asked_upto - WINDOW_BYTES // 2:

@@ -14,7 +14,7 @@ from cas.codec.rows import Ints
 from cas.hashing import HASH_BYTES, Bytes, split_hashes
 from cas.store.contract import Laid
 from cas.store.environment import INDEX, SEGMENTS, Environment
-from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES
+from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, index_order
 
 SEGMENT_BYTES: Final = 262_128
 SEGMENT_KEY: Final = struct.Struct(">Q")
@@ -34,17 +34,15 @@ def lay_segments(shared: Environment, txn: Any, laid: Iterable[Laid], *, moving:
     """
     lots = _each_once(laid, set())
     number = last_segment(shared, txn) + 1
-    segments, rows = _plan(lots, number)
-    _put_segments(shared, txn, number, segments, lots)
+    end, rows = _put_segments(shared, txn, number, lots)
     if _put_places(shared, txn, rows, overwrite=moving) == len(rows):
         return
     # Some are there: they keep their places, and the others lie closer together. Their rows are in the index by now,
     # with the places of the first plan, so they are overwritten; of those that were there none is left among them.
     lots = _each_once(lots, _placed_otherwise(shared, txn, rows))
-    for undone in range(number, number + len(segments)):
+    for undone in range(number, end):
         txn.delete(SEGMENT_KEY.pack(undone), db=shared.databases[SEGMENTS])
-    segments, rows = _plan(lots, number)
-    _put_segments(shared, txn, number, segments, lots)
+    _, rows = _put_segments(shared, txn, number, lots)
     _put_places(shared, txn, rows, overwrite=True)
 
 
@@ -59,40 +57,35 @@ def _each_once(laid: Iterable[Laid], present: set[bytes]) -> list[Laid]:
     return lots
 
 
-def _plan(lots: list[Laid], number: int) -> tuple[list[tuple[int, int]], list[tuple[bytes, bytes]]]:
-    """Which bytes of lots, as if they lay one after the other, come into each segment from ``number`` on, and the rows
-    of the index, by hash."""
+def _put_segments(
+    shared: Environment, txn: Any, number: int, lots: list[Laid]
+) -> tuple[int, list[tuple[bytes, bytes]]]:
+    """Puts segments from ``number`` on; returns the number after the last, and the rows of the index, in its order.
+
+    Segments come before these rows: so LMDB takes pages for the index that lie together, and not one here and there
+    between segments.
+    """
     keys = [hash_ for lot in lots for hash_ in lot.hashes]
     lengths = np.array([length for lot in lots for length in lot.lengths], np.int64)
     ends = np.cumsum(lengths)
     starts = ends - lengths
     places = np.empty(len(keys), PLACES)
     places["length"] = lengths
-    segments: list[tuple[int, int]] = []
+    memory = _Memory(lots)
     first = 0
     while first < len(keys):
         begin = int(starts[first])
         stop = max(first + 1, int(np.searchsorted(ends, begin + SEGMENT_BYTES, "right")))
-        places["at"][first:stop] = (number + len(segments) << OFFSET_BITS) + starts[first:stop] - begin
-        segments.append((begin, int(ends[stop - 1])))
-        first = stop
+        places["at"][first:stop] = (number << OFFSET_BITS) + starts[first:stop] - begin
+        # LMDB keeps no empty value apart from a missing one when asked for its buffer.
+        value = memory.between(begin, int(ends[stop - 1])) or b"\0"
+        txn.put(SEGMENT_KEY.pack(number), value, append=True, db=shared.databases[SEGMENTS])
+        first, number = stop, number + 1
     hashes = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, HASH_BYTES)
-    order = np.argsort(hashes.reshape(-1).view(f"S{HASH_BYTES}"))  # each page of the index is visited once
+    order = index_order(hashes)
     rows = places[order].tobytes()
     values = [rows[at : at + PLACE.size] for at in range(0, len(rows), PLACE.size)]
-    return segments, list(zip(split_hashes(hashes[order]), values, strict=True))
-
-
-def _put_segments(
-    shared: Environment, txn: Any, number: int, segments: list[tuple[int, int]], lots: list[Laid]
-) -> None:
-    """Puts segments from ``number`` on. They come before the rows of the index: so LMDB takes pages for the index that
-    lie together, and not one here and there between segments."""
-    memory = _Memory(lots)
-    for offset, (begin, end) in enumerate(segments):
-        # LMDB keeps no empty value apart from a missing one when asked for its buffer.
-        value = memory.between(begin, end) or b"\0"
-        txn.put(SEGMENT_KEY.pack(number + offset), value, append=True, db=shared.databases[SEGMENTS])
+    return number, list(zip(split_hashes(hashes[order]), values, strict=True))
 
 
 def _put_places(shared: Environment, txn: Any, rows: list[tuple[bytes, bytes]], *, overwrite: bool) -> int:

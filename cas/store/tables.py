@@ -87,10 +87,7 @@ class Table:
         """Returns the value of a key."""
         stored = self._txn.get(key, None, self._database)
         if stored is not None:
-            value = self._seals.open(key, stored)
-            if value is None:
-                raise self._broken(key)
-            return value
+            return self._unseal(key, stored)
         with self._cursor() as cursor:
             after = cursor.set_range(key)
             self._check_gap(cursor, key, after)

@@ -202,12 +202,18 @@ def test_what_is_put_while_it_is_read_is_found(count: int) -> None:
     assert not writer.held
 
 
-def test_numbers_that_were_read_whole_are_kept_as_planes() -> None:
+def with_numbers(count: int) -> tuple[MemoryStore, list[bytes], Hashes]:
+    """A store with chunks of 4,000 small numbers each, their payloads, and their hashes."""
     store = MemoryStore()
     writer = BlobWriter(store)
-    payloads = [np.arange(number, number + 4000).tobytes() for number in range(40)]
+    payloads = [np.arange(number, number + 4000).tobytes() for number in range(count)]
     hashes = writer.add_chunks(payloads, Layout(8, element_bytes=8))
     writer.flush()
+    return store, payloads, hashes
+
+
+def test_numbers_that_were_read_whole_are_kept_as_planes() -> None:
+    store, payloads, hashes = with_numbers(40)
     sizes = np.full(40, 32_000)
     gate = Gate(store)
     assert gate.read_chunks(hashes, sizes).tobytes() == b"".join(payloads)
@@ -219,11 +225,7 @@ def test_numbers_that_were_read_whole_are_kept_as_planes() -> None:
 
 
 def test_planes_are_compared_with_the_hash_first() -> None:
-    store = MemoryStore()
-    writer = BlobWriter(store)
-    payloads = [np.arange(number, number + 4000).tobytes() for number in range(3)]
-    hashes = writer.add_chunks(payloads, Layout(8, element_bytes=8))
-    writer.flush()
+    store, _, hashes = with_numbers(3)
     keys = [key.tobytes() for key in hashes]
     store._blobs[keys[0]] = store._blobs[keys[1]]
     gate = Gate(store)
