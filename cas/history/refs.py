@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ _FORBIDDEN: Final = "@~:^\\"
 # CBOR: in a map of five the shortest key comes first, "id", a string of 16 bytes; then "kind".
 _KIND_AT: Final = len(b"\xa5\x62id\x50") + 16
 _KIND_HEADS: Final = {TAG: b"\x64kind\x63tag", BRANCH: b"\x64kind\x66branch"}
+_HEADS: Final = tuple(_KIND_HEADS.values())
 # Of versions, and of branches, tags and datasets.
 _ID: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
 
@@ -53,15 +55,17 @@ class RefRecord:
         raise CorruptedError(f"{what} is not a valid ref", blob=what)
 
 
-def is_kind(data: bytes, kind: str) -> bool:
-    """Tells whether a stored form is that of a branch, or of a tag, which its first bytes tell.
+def keys_of_kind(rows: Iterable[tuple[bytes, bytes]], kind: str) -> list[bytes]:
+    """Returns the keys of those rows of the table of refs that are branches, or tags, as their first bytes tell.
 
-    For lists of names, of which nothing else is asked; the row of the table is sound, for it has a seal.
+    For lists of names, of which nothing else is asked; rows of the table are sound, for they have seals.
     """
-    for known, head in _KIND_HEADS.items():
-        if data.startswith(head, _KIND_AT):
-            return known == kind
-    return RefRecord.decode(data, "a ref").kind == kind
+    head = _KIND_HEADS[kind]
+    return [key for key, data in rows if data.startswith(head, _KIND_AT) or _is_kind(data, kind)]
+
+
+def _is_kind(data: bytes, kind: str) -> bool:
+    return not data.startswith(_HEADS, _KIND_AT) and RefRecord.decode(data, "a ref").kind == kind
 
 
 @dataclass(frozen=True, slots=True)

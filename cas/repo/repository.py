@@ -21,7 +21,7 @@ from cas.errors import (
 )
 from cas.history.lineage import Lineage
 from cas.history.records import TreeRecord, VersionRecord, load_tree, load_version
-from cas.history.refs import MAX_NAME_BYTES, RefRecord, check_dataset_name, is_kind
+from cas.history.refs import MAX_NAME_BYTES, RefRecord, check_dataset_name, keys_of_kind
 from cas.repo.config import MANY_DATASETS, ONE_DATASET, read_config, write_config
 from cas.repo.location import Location, Url, parse_url
 from cas.store.contract import CACHE, DATASETS, METADATA, REFLOG, REFS, SESSIONS, Store, Transaction, View
@@ -282,7 +282,7 @@ def find_ref(view: View, dataset: bytes, name: str) -> RefRecord | None:
 def scan_ref_names(view: View, dataset: bytes, kind: str) -> list[str]:
     """Returns the names of the branches, or of the tags, sorted; a quarter of the time of :func:`scan_refs`."""
     size = len(dataset)
-    return [key[size:].decode() for key, data in view.scan(REFS, dataset) if is_kind(data, kind)]
+    return [key[size:].decode() for key in keys_of_kind(view.scan(REFS, dataset), kind)]
 
 
 def scan_refs(view: View, dataset: bytes, kind: str) -> Iterator[tuple[str, RefRecord]]:

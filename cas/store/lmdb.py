@@ -29,6 +29,7 @@ from cas.store.places import OFFSET_BITS, OFFSET_MASK, PLACE, PLACES, Places, in
 from cas.store.prefetch import ReadAhead
 from cas.store.segments import SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table
+from cas.store.threads import short_calls
 
 MARKER_TEXT: Final = b"cas store, format 1\n"
 NEW_FILE: Final = "data.mdb.new"
@@ -483,7 +484,8 @@ class LmdbTransaction(LmdbView):
 
     def put_laid(self, laid: Sequence[Laid]) -> None:
         if laid:
-            lay_segments(self._shared, self._txn, laid)
+            with short_calls():
+                lay_segments(self._shared, self._txn, laid)
 
     def remove_blobs(self, hashes: Sequence[bytes]) -> None:
         index = self._shared.databases[INDEX]

@@ -13,13 +13,13 @@ from itertools import islice, pairwise, takewhile
 from typing import Any, Final, TypeVar
 
 from cas.errors import CorruptedError
-from cas.hashing import Bytes, hash_name
+from cas.hashing import hash_name
 
 T = TypeVar("T")
 
 SEAL_BYTES: Final = 8
 _FEW_ROWS: Final = 256
-_MOST_IN_BLOCK: Final = 64
+_MOST_IN_BLOCK: Final = 256
 _MOST_KNOWN: Final = 2048
 _MOST_KNOWN_BYTES: Final = 256
 
@@ -47,20 +47,19 @@ class Seals:
         self._note(key, stored)
         return stored
 
-    def open(self, key: bytes, stored: Bytes) -> bytes | None:
+    def open(self, key: bytes, stored: bytes) -> bytes | None:
         """Returns the value without its seal, or None where that does not hold."""
-        whole = bytes(stored)
-        value = whole[:-SEAL_BYTES]
-        if self._known.get(key) != whole:
-            if seal(self._table, key, value) != whole:
+        value = stored[:-SEAL_BYTES]
+        if self._known.get(key) != stored:
+            if seal(self._table, key, value) != stored:
                 return None
-            self._note(key, whole)
+            self._note(key, stored)
         return value
 
-    def open_many(self, keys: list[bytes], rows: list[tuple[Bytes, Bytes]]) -> list[bytes]:
+    def open_many(self, keys: list[bytes], rows: list[tuple[memoryview, memoryview]]) -> list[bytes]:
         """Returns the values of rows with these keys, up to the first whose seal does not hold."""
-        stored = [bytes(value) for _, value in rows]
-        if all(map(operator.eq, map(self._known.get, keys), stored)):
+        stored = [value.tobytes() for _, value in rows]  # half the time that bytes() takes
+        if list(map(self._known.get, keys)) == stored:
             return [whole[:-SEAL_BYTES] for whole in stored]
         opened = map(self.open, keys, stored)
         return list(takewhile(lambda value: value is not None, opened))  # type: ignore[arg-type]
@@ -87,7 +86,7 @@ class Table:
         """Returns the value of a key."""
         stored = self._txn.get(key, None, self._database)
         if stored is not None:
-            return self._unseal(key, stored)
+            return self._unseal(key, stored.tobytes())
         with self._cursor() as cursor:
             after = cursor.set_range(key)
             self._check_gap(cursor, key, after)
@@ -116,7 +115,7 @@ class Table:
             for key, stored in cursor:
                 found += 1
                 try:
-                    yield bytes(key), self._unseal(bytes(key), stored)
+                    yield bytes(key), self._unseal(bytes(key), stored.tobytes())
                 except CorruptedError as error:
                     yield bytes(key), error
         try:
@@ -125,7 +124,7 @@ class Table:
             yield b"", error
 
     def _rows(
-        self, found: Iterator[tuple[Bytes, Bytes]], prefix: bytes, in_order: Callable[[bytes, bytes], bool]
+        self, found: Iterator[tuple[memoryview, memoryview]], prefix: bytes, in_order: Callable[[bytes, bytes], bool]
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yields rows up to the first with another prefix, which must be sound as well, or it would hide others.
 
@@ -136,17 +135,19 @@ class Table:
         while True:
             block, error = _take(found, size)
             size = min(4 * size, _MOST_IN_BLOCK)
-            keys = [bytes(key) for key, _ in block]
-            inside = next((number for number, key in enumerate(keys) if not key.startswith(prefix)), len(keys))
+            keys = [key.tobytes() for key, _ in block]
+            ordered = _in_order(last + keys, in_order) - len(last)
+            inside = ordered
+            if ordered and not (keys[0].startswith(prefix) and keys[ordered - 1].startswith(prefix)):
+                inside = next(number for number, key in enumerate(keys) if not key.startswith(prefix))
             values = self._seals.open_many(keys[: inside + 1], block[: inside + 1])
-            sound = _in_order(last + keys[: len(values)], in_order) - len(last)
-            yield from zip(keys[: min(sound, inside)], values, strict=False)
-            if sound < len(values):
-                raise self._out_of_order(keys[sound])
+            yield from zip(keys[:inside], values, strict=False)
             if len(values) < len(keys[: inside + 1]):
                 raise self._broken(keys[len(values)])
-            if inside < len(keys):
+            if inside < ordered:
                 return
+            if ordered < len(keys):
+                raise self._out_of_order(keys[ordered])
             count += len(keys)
             if error is not None:
                 raise error
@@ -172,13 +173,13 @@ class Table:
     def _check_gap(self, cursor: Any, key: bytes, after: bool) -> bool:
         """Checks the rows on either side of a place where a search has ended; the cursor comes back to it."""
         if after:
-            here = bytes(cursor.key())
-            self._unseal(here, cursor.value())
+            here = cursor.key().tobytes()
+            self._unseal(here, cursor.value().tobytes())
             if here < key:
                 raise self._out_of_order(here)
         if cursor.prev() if after else cursor.last():
-            here = bytes(cursor.key())
-            self._unseal(here, cursor.value())
+            here = cursor.key().tobytes()
+            self._unseal(here, cursor.value().tobytes())
             if here >= key:
                 raise self._out_of_order(here)
             return bool(cursor.next())
@@ -191,7 +192,7 @@ class Table:
         """Sets the value of a key."""
         self._txn.put(key, self._seals.seal(key, value), db=self._database)
 
-    def _unseal(self, key: bytes, stored: Bytes) -> bytes:
+    def _unseal(self, key: bytes, stored: bytes) -> bytes:
         value = self._seals.open(key, stored)
         if value is None:
             raise self._broken(key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -21,12 +22,16 @@ _PUTTERS: Final = 8
 _pools: dict[str, ThreadPoolExecutor] = {}
 _pools_pid = 0
 _pool_lock = threading.Lock()
+_turn = threading.RLock()
+_turn_taken = False
 
 
 def _after_fork_in_child() -> None:
-    """Another thread of the parent may have held the lock, which nobody here would ever give back."""
-    global _pool_lock
+    """Another thread of the parent may have held the locks, which nobody here would ever give back."""
+    global _pool_lock, _turn, _turn_taken
     _pool_lock = threading.Lock()
+    _turn = threading.RLock()
+    _turn_taken = False
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -54,6 +59,28 @@ def _pool(name: str, threads: int) -> ThreadPoolExecutor:
         if name not in _pools:
             _pools[name] = ThreadPoolExecutor(threads, thread_name_prefix=name)
         return _pools[name]
+
+
+@contextmanager
+def short_calls() -> Iterator[None]:
+    """Has the interpreter to itself, as far as :func:`give_way` is called, for many short calls that let go of it.
+
+    Two threads that do so at once spend most of their time handing it over: that takes as long as ten such calls.
+    """
+    global _turn_taken
+    with _turn:
+        _turn_taken = True
+        try:
+            yield
+        finally:
+            _turn_taken = False
+
+
+def give_way() -> None:
+    """Waits for another thread that is in :func:`short_calls`; for whoever makes many such calls, every few of them."""
+    if _turn_taken:
+        with _turn:
+            pass
 
 
 class Task(Generic[Result]):

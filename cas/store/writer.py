@@ -13,10 +13,19 @@ from cas.codec import compression
 from cas.hashing import HASH_BYTES, Bytes, Hashes, Kind, hash_blob, hash_chunk, hash_chunks
 from cas.store.contract import Laid, Lease, Writable
 from cas.store.freed import keep_freed_memory
-from cas.store.threads import ITEMS_PER_TASK, LARGE_CHUNK_BYTES, TASK_BYTES, Task, map_in_pool, putters, workers
+from cas.store.threads import (
+    ITEMS_PER_TASK,
+    LARGE_CHUNK_BYTES,
+    TASK_BYTES,
+    Task,
+    give_way,
+    map_in_pool,
+    putters,
+    workers,
+)
 from cas.types import Layout
 
-BATCH_BYTES: Final = 24 << 20
+BATCH_BYTES: Final = 12 << 20
 _JOINED_BYTES: Final = 128 << 10
 """Blobs up to this size are joined before they are put."""
 _HASHED_TASK_BYTES: Final = 2 << 20
@@ -95,7 +104,7 @@ class _Lot:
 class BlobWriter:
     """Takes payloads in, and puts those that the store does not have, in large batches; ``compress`` tries to compress.
 
-    What it holds back, in ``held``, is bounded by about 24 MiB and what comes in at once, and as much again that a
+    What it holds back, in ``held``, is bounded by about 12 MiB and what comes in at once, and as much again that a
     thread is putting meanwhile with ``background``; the caller may put the :meth:`rest` in a transaction of its own. A
     payload given as a view of somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
     """
@@ -274,7 +283,11 @@ def _batches(payloads: Sequence[Bytes]) -> Iterator[tuple[Sequence[Bytes], list[
 
 def _hash_all(payloads: Sequence[Bytes], mean_bytes: int) -> list[bytes]:
     if mean_bytes < LARGE_CHUNK_BYTES:
-        return hash_chunks(payloads)
+        hashes: list[bytes] = []
+        for start in range(0, len(payloads), ITEMS_PER_TASK):
+            give_way()
+            hashes += hash_chunks(payloads[start : start + ITEMS_PER_TASK])
+        return hashes
     return map_in_pool(hash_chunk, payloads, 1 + _HASHED_TASK_BYTES // mean_bytes)
 
 

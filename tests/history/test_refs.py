@@ -4,7 +4,14 @@ import pytest
 
 from cas.codec import cbor
 from cas.errors import CorruptedError, InvalidNameError
-from cas.history.refs import MAX_NAME_BYTES, RefRecord, check_column_name, check_dataset_name, check_ref_name, is_kind
+from cas.history.refs import (
+    MAX_NAME_BYTES,
+    RefRecord,
+    check_column_name,
+    check_dataset_name,
+    check_ref_name,
+    keys_of_kind,
+)
 
 GOOD = ["main", "v1.0", "feature/x", "a b", "é" * 127, "x" * MAX_NAME_BYTES, "数据", "1", "_", "a-", "a.b", "HEAD"]
 BAD_EVERYWHERE = [
@@ -96,7 +103,7 @@ def test_records_without_a_field_are_refused(field: str) -> None:
 @pytest.mark.parametrize("message", ["", "kind" * 100])
 def test_the_kind_is_told_by_the_first_bytes(kind: str, message: str) -> None:
     data = RefRecord(kind, bytes(32), 5, message, b"1234\x64kind\x63tag567").encode()
-    assert is_kind(data, kind)
-    assert is_kind(data, "branch") != is_kind(data, "tag")
+    for asked in ("branch", "tag"):
+        assert keys_of_kind([(b"key", data)], asked) == ([b"key"] if asked == kind else [])
     with pytest.raises(CorruptedError):
-        is_kind(data.replace(b"\x64kind", b"\x64kint"), kind)
+        keys_of_kind([(b"key", data.replace(b"\x64kind", b"\x64kint"))], kind)

@@ -257,11 +257,11 @@ class Cursor:
     def set_range(self, key: bytes) -> bool:
         return True
 
-    def key(self) -> bytes:
-        return self._first
+    def key(self) -> memoryview:
+        return memoryview(self._first)
 
-    def value(self) -> bytes:
-        return seal(REFS, self._first, b"v")
+    def value(self) -> memoryview:
+        return memoryview(seal(REFS, self._first, b"v"))
 
     def prev(self) -> bool:
         return False
@@ -269,8 +269,8 @@ class Cursor:
     def first(self) -> bool:
         return True
 
-    def iternext(self) -> Iterator[tuple[bytes, bytes]]:
-        return iter(self._rows)
+    def iternext(self) -> Iterator[tuple[memoryview, memoryview]]:
+        return ((memoryview(key), memoryview(stored)) for key, stored in self._rows)
 
 
 class Page:

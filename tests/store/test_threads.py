@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from cas.hashing import Hashes, hash_chunk, split_hashes
 from cas.store import threads
-from cas.store.threads import Task, map_in_pool, workers
+from cas.store.lmdb import create_files
+from cas.store.threads import Task, give_way, map_in_pool, short_calls, workers
+from cas.store.writer import BlobWriter
+from cas.types import Layout
 
 
 @pytest.fixture
@@ -114,3 +120,65 @@ def test_no_task_is_under_way_after_an_error() -> None:
     with pytest.raises(ValueError, match="0"):
         map_in_pool(work, [0, 1], 1)
     assert not under_way.is_set()
+
+
+def stay_in_short_calls() -> tuple[threading.Thread, threading.Event]:
+    """A thread that is in short calls until the event is set."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with short_calls():
+            begun.set()
+            go_on.wait(20)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(20)
+    return thread, go_on
+
+
+def test_who_gives_way_waits_for_the_short_calls_of_another_thread() -> None:
+    give_way()  # nobody is at it
+    with short_calls():
+        give_way()  # nobody else is
+    thread, go_on = stay_in_short_calls()
+    waiting = threading.Thread(target=give_way)
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    go_on.set()
+    waiting.join(20)
+    thread.join(20)
+    assert not waiting.is_alive()
+
+
+def test_a_forked_child_does_not_give_way_to_a_thread_of_its_parent() -> None:
+    thread, go_on = stay_in_short_calls()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        give_way()
+        with short_calls():
+            os._exit(0)
+    go_on.set()
+    thread.join(20)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_chunks_are_hashed_while_nobody_is_in_short_calls(tmp_path: Path) -> None:
+    """Otherwise the two would take turns at the interpreter: see ``short_calls``."""
+    thread, go_on = stay_in_short_calls()
+    store = create_files(tmp_path / "store", lambda txn: None)
+    writer = BlobWriter(store, background=True)
+    payloads = [bytes([number]) * 200 for number in range(100)]
+    found: list[Hashes] = []
+    hashing = threading.Thread(target=lambda: found.append(writer.add_chunks(payloads, Layout(200))))
+    hashing.start()
+    hashing.join(0.05)
+    assert hashing.is_alive()
+    go_on.set()
+    hashing.join(20)
+    thread.join(20)
+    assert split_hashes(found[0]) == list(map(hash_chunk, payloads))
+    writer.release()
+    store.close()
