@@ -24,6 +24,7 @@ _pools_pid = 0
 _pool_lock = threading.Lock()
 _turn = threading.RLock()
 _turn_taken = False
+_here = threading.local()
 
 
 def _after_fork_in_child() -> None:
@@ -138,13 +139,18 @@ class Task(Generic[Result]):
 def map_in_pool(function: Callable[[Item], Result], items: Sequence[Item], batch: int = ITEMS_PER_TASK) -> list[Result]:
     """Maps in the process's thread pool, ``batch`` items a task; a short list is not worth handing over.
 
-    When it returns or raises no task is under way any more: what they read, such as the map of a store, may go then.
+    What ``function`` maps in turn it does by itself: the processors are busy, and a pool cannot wait for itself. When it
+    returns or raises no task is under way any more: what they read, such as the map of a store, may go then.
     """
-    if len(items) < 2 * batch:
+    if len(items) < 2 * batch or getattr(_here, "mapping", False):
         return [function(item) for item in items]
 
     def run(begin: int) -> list[Result]:
-        return [function(item) for item in items[begin : begin + batch]]
+        _here.mapping = True
+        try:
+            return [function(item) for item in items[begin : begin + batch]]
+        finally:
+            _here.mapping = False
 
     tasks = [Task(partial(run, begin)) for begin in range(0, len(items), batch)]
     try:

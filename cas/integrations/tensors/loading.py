@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Final
 
@@ -19,11 +18,10 @@ from cas.integrations.tensors.memory import check_framework, tensor_of
 from cas.integrations.tensors.nesting import unflatten, value_of
 from cas.integrations.tensors.table import HEADER, PATH, VALUE, Row, read_rows
 from cas.repo.location import Url
+from cas.store.threads import map_in_pool
 from cas.types import DATA
 
 _BLOCK_BYTES: Final = 16 << 20
-_THREADS: Final = 2
-"""They share what is Python, so more do not help; each hands blocks to the threads that unpack chunks."""
 
 
 def load_tensors(url: Url, names: Iterable[str] | None = None, *, framework: str | None = None) -> dict[str, Any]:
@@ -108,12 +106,7 @@ def read_elements(dataset: Readable, rows: Sequence[Row]) -> Mapping[int, Flat]:
     def read(block: Sequence[Row]) -> None:
         found.update(zip((row.number for row in block), _read_block(state, block, dataset), strict=True))
 
-    blocks = list(_blocks(rows))
-    if len(blocks) < 2:
-        list(map(read, blocks))
-    else:
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="cas-load") as threads:
-            list(threads.map(read, blocks))
+    map_in_pool(read, list(_blocks(rows)), batch=1)
     return found
 
 
