@@ -194,6 +194,14 @@ def _compressor() -> zstandard.ZstdCompressor:
     return compressor
 
 
+def _prober() -> zstandard.ZstdCompressor:
+    """A compressor for probes alone: after long payloads another one takes several times as long for a short one."""
+    prober: zstandard.ZstdCompressor | None = getattr(_local, "prober", None)
+    if prober is None:
+        prober = _local.prober = zstandard.ZstdCompressor(level=DEFAULT_LEVEL)
+    return prober
+
+
 def _decompressor() -> zstandard.ZstdDecompressor:
     decompressor: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
     if decompressor is None:
@@ -310,7 +318,8 @@ def _is_noise(payload: Bytes) -> bool:
         return False
     view, middle = memoryview(payload), len(payload) // 2
     half = _NOISE_PROBE_BYTES // 2
-    return len(_compress(b"".join((view[:half], view[middle : middle + half])))) >= _NOISE_PROBE_BYTES
+    probe = b"".join((view[:half], view[middle : middle + half]))
+    return len(_prober().compress(probe)) >= _NOISE_PROBE_BYTES
 
 
 def _compress_planes(payload: Bytes, element_bytes: int) -> bytes:

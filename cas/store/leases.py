@@ -45,7 +45,7 @@ class FileLease:
     # At the end of the interpreter modules may be gone before the last handles, as where PyTorch was imported.
     _close = staticmethod(os.close)
 
-    def __init__(self, path: Path, place: int) -> None:
+    def __init__(self, path: str | Path, place: int) -> None:
         self._descriptor = _open(path, os.O_RDONLY)
         _lock(self._descriptor, fcntl.F_RDLCK, place, wait=True)
 
@@ -62,7 +62,7 @@ class FileLease:
 class ExclusiveLease(FileLease):
     """A lock on one place that nobody else holds; raises ``BlockingIOError`` where somebody does."""
 
-    def __init__(self, path: Path, place: int) -> None:
+    def __init__(self, path: str | Path, place: int) -> None:
         if not _SUPPORTED:
             raise UnsupportedError("locks of open files, which collecting needs, are there on Linux only")
         self._descriptor = _open(path, os.O_RDWR)
@@ -73,7 +73,7 @@ class ExclusiveLease(FileLease):
             raise
 
 
-def is_held(path: Path, place: int) -> bool:
+def is_held(path: str | Path, place: int) -> bool:
     """Whether somebody holds a lock on a place."""
     if not _SUPPORTED:
         return False
@@ -85,7 +85,7 @@ def is_held(path: Path, place: int) -> bool:
         os.close(descriptor)
 
 
-def _open(path: Path, flags: int) -> int:
+def _open(path: str | Path, flags: int) -> int:
     try:
         return os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:

@@ -244,20 +244,20 @@ class LmdbStore:
 
     def lease_writing(self) -> FileLease:
         self._check_file()
-        return FileLease(self.path / MARKER, WRITING)
+        return FileLease(self._marker, WRITING)
 
     def lease_reading(self, version: bytes) -> Lease:
-        if not (self.path / MARKER).exists():
+        if not os.path.exists(self._marker):
             return NoLease()  # the store was deleted: whatever needs it will say so
-        return FileLease(self.path / MARKER, place_of(version))
+        return FileLease(self._marker, place_of(version))
 
     def is_read(self, version: bytes) -> bool:
-        return is_held(self.path / MARKER, place_of(version))
+        return is_held(self._marker, place_of(version))
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
         try:
-            lease = ExclusiveLease(self.path / MARKER, WRITING)
+            lease = ExclusiveLease(self._marker, WRITING)
         except BlockingIOError:
             raise ConflictError(f"others are writing to the store {self.path}; try again when they are done") from None
         try:
@@ -292,9 +292,9 @@ class LmdbStore:
             if shared.users > 1:
                 raise BlockingIOError
             shared.lease.release()
-            lease = ExclusiveLease(self.path / MARKER, OPEN)
+            lease = ExclusiveLease(self._marker, OPEN)
         except BlockingIOError:
-            shared.lease = FileLease(self.path / MARKER, OPEN)
+            shared.lease = FileLease(self._marker, OPEN)
             raise ConflictError(f"the store {self.path} is open in {where}; close it there to compact it") from None
         try:
             yield

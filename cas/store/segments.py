@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -105,16 +107,17 @@ class _Memory:
 
     def __init__(self, lots: list[Laid]) -> None:
         self._views = [memoryview(lot.data) for lot in lots]
-        self._ends = np.cumsum([len(view) for view in self._views])
+        self._ends = list(accumulate(map(len, self._views)))
 
     def between(self, begin: int, end: int) -> Bytes:
         """Bytes ``begin`` to ``end``, joined only where they are of several lots."""
         parts: list[Bytes] = []
-        number = int(np.searchsorted(self._ends, begin, "right"))
+        number = bisect_right(self._ends, begin)
         while begin < end:
-            view, view_end = self._views[number], int(self._ends[number])
+            view, view_end = self._views[number], self._ends[number]
+            before = view_end - len(view)
             upto = min(end, view_end)
-            parts.append(view[len(view) - view_end + begin : len(view) - view_end + upto])
+            parts.append(view[begin - before : upto - before])
             begin, number = upto, number + 1
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

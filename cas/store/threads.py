@@ -139,8 +139,8 @@ class Task(Generic[Result]):
 def map_in_pool(function: Callable[[Item], Result], items: Sequence[Item], batch: int = ITEMS_PER_TASK) -> list[Result]:
     """Maps in the process's thread pool, ``batch`` items a task; a short list is not worth handing over.
 
-    What ``function`` maps in turn it does by itself: the processors are busy, and a pool cannot wait for itself. When it
-    returns or raises no task is under way any more: what they read, such as the map of a store, may go then.
+    What ``function`` maps in turn it does by itself: the processors are busy, and a pool cannot wait for itself. When
+    it returns or raises no task is under way any more: what they read, such as the map of a store, may go then.
     """
     if len(items) < 2 * batch or getattr(_here, "mapping", False):
         return [function(item) for item in items]

@@ -182,3 +182,21 @@ def test_chunks_are_hashed_while_nobody_is_in_short_calls(tmp_path: Path) -> Non
     assert split_hashes(found[0]) == list(map(hash_chunk, payloads))
     writer.release()
     store.close()
+
+
+def test_what_a_task_maps_in_turn_it_does_by_itself() -> None:
+    """A pool whose threads all wait for tasks of their own would wait for ever."""
+
+    def inner(item: int) -> tuple[int, int]:
+        return item, threading.get_ident()
+
+    def outer(item: int) -> list[tuple[int, int]]:
+        found = map_in_pool(inner, range(item, item + 3), batch=1)
+        assert {thread for _, thread in found} == {threading.get_ident()}
+        return found
+
+    for found in (map_in_pool(outer, range(40), batch=1), map_in_pool(outer, range(40), batch=1)):
+        assert [[item for item, _ in some] for some in found] == [[at, at + 1, at + 2] for at in range(40)]
+        assert threading.get_ident() not in {thread for some in found for _, thread in some}
+    after = map_in_pool(inner, range(3), batch=1)
+    assert threading.get_ident() not in {thread for _, thread in after}
