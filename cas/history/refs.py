@@ -61,10 +61,11 @@ def keys_of_kind(rows: Iterable[tuple[bytes, bytes]], kind: str) -> list[bytes]:
     For lists of names, of which nothing else is asked; rows of the table are sound, for they have seals.
     """
     head = _KIND_HEADS[kind]
-    return [key for key, data in rows if data.startswith(head, _KIND_AT) or _is_kind(data, kind)]
+    return [key for key, data in rows if data.startswith(head, _KIND_AT) or _is_unusual(data, kind)]
 
 
-def _is_kind(data: bytes, kind: str) -> bool:
+def _is_unusual(data: bytes, kind: str) -> bool:
+    """Whether a ref that does not begin as they do is of a kind all the same."""
     return not data.startswith(_HEADS, _KIND_AT) and RefRecord.decode(data, "a ref").kind == kind
 
 

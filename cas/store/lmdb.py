@@ -247,7 +247,9 @@ class LmdbStore:
         return FileLease(self._marker, WRITING)
 
     def lease_reading(self, version: bytes) -> Lease:
-        if not os.path.exists(self._marker):
+        try:
+            os.stat(self._marker)
+        except FileNotFoundError:
             return NoLease()  # the store was deleted: whatever needs it will say so
         return FileLease(self._marker, place_of(version))
 

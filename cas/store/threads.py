@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -22,17 +22,15 @@ _PUTTERS: Final = 8
 _pools: dict[str, ThreadPoolExecutor] = {}
 _pools_pid = 0
 _pool_lock = threading.Lock()
-_turn = threading.RLock()
-_turn_taken = False
-_here = threading.local()
+_turn = threading.Lock()
+_LONGEST_TURN: Final = 0.1
 
 
 def _after_fork_in_child() -> None:
     """Another thread of the parent may have held the locks, which nobody here would ever give back."""
-    global _pool_lock, _turn, _turn_taken
+    global _pool_lock, _turn
     _pool_lock = threading.Lock()
-    _turn = threading.RLock()
-    _turn_taken = False
+    _turn = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -64,31 +62,35 @@ def _pool(name: str, threads: int) -> ThreadPoolExecutor:
 
 @contextmanager
 def short_calls() -> Iterator[None]:
-    """Has the interpreter to itself, as far as :func:`give_way` is called, for many short calls that let go of it.
+    """Has its turn at the interpreter, for many short calls that let go of it; who hashes waits, see :func:`give_way`.
 
-    Two threads that do so at once spend most of their time handing it over: that takes as long as ten such calls.
+    Two threads that do so at once spend most of their time handing it over: that takes as long as ten such calls. But
+    nobody depends on it: of two that want their turn both go on, and one that is never given back is taken away.
     """
-    global _turn_taken
-    with _turn:
-        _turn_taken = True
-        try:
-            yield
-        finally:
-            _turn_taken = False
+    _turn.acquire(blocking=False)
+    try:
+        yield
+    finally:
+        _give_back()
 
 
 def give_way() -> None:
-    """Waits for another thread that is in :func:`short_calls`; for whoever makes many such calls, every few of them."""
-    if _turn_taken:
-        with _turn:
-            pass
+    """Waits for a thread that is in :func:`short_calls`, not for long; for who makes such calls too, now and then."""
+    if _turn.locked():
+        _turn.acquire(timeout=_LONGEST_TURN)
+        _give_back()
+
+
+def _give_back() -> None:
+    with suppress(RuntimeError):  # somebody else did
+        _turn.release()
 
 
 class Task(Generic[Result]):
-    """Work that a thread does meanwhile, or, where none can be had, whoever starts it.
+    """Work that a thread does meanwhile, or, where none has come to it, whoever asks what came of it.
 
-    None can be had at the end of the interpreter, and under a limit; an executor may have queued the work all the same
-    when it says so. So who begins with it first has it, and nobody does it twice.
+    No thread can be had at the end of the interpreter, and under a limit, and a pool's threads may all wait for work
+    of their own. So who begins first has it, and nobody does it twice, although an executor may have it queued.
     """
 
     def __init__(self, work: Callable[[], Result]) -> None:
@@ -101,10 +103,8 @@ class Task(Generic[Result]):
 
     def start(self, pool: Callable[[], ThreadPoolExecutor]) -> Task[Result]:
         """Hands the work to a pool; returns the task."""
-        try:
+        with suppress(RuntimeError):
             pool().submit(self._run)
-        except RuntimeError:
-            self._run()
         return self
 
     def _run(self) -> None:
@@ -123,11 +123,13 @@ class Task(Generic[Result]):
         return self._pid == os.getpid()
 
     def result(self) -> Result:
-        """Returns what came of the work, once it is done, or raises what it has raised."""
+        """Returns what came of the work, or raises what it has raised."""
+        self._run()
         return self._done.result()
 
     def error(self) -> BaseException | None:
         """Returns what the work has raised, once it is done."""
+        self._run()
         return self._done.exception()
 
     def end(self) -> None:
@@ -139,18 +141,14 @@ class Task(Generic[Result]):
 def map_in_pool(function: Callable[[Item], Result], items: Sequence[Item], batch: int = ITEMS_PER_TASK) -> list[Result]:
     """Maps in the process's thread pool, ``batch`` items a task; a short list is not worth handing over.
 
-    What ``function`` maps in turn it does by itself: the processors are busy, and a pool cannot wait for itself. When
-    it returns or raises no task is under way any more: what they read, such as the map of a store, may go then.
+    The caller takes part, so ``function`` may map in turn. When it returns or raises no task is under way any more:
+    what they read, such as the map of a store, may go then.
     """
-    if len(items) < 2 * batch or getattr(_here, "mapping", False):
+    if len(items) < 2 * batch:
         return [function(item) for item in items]
 
     def run(begin: int) -> list[Result]:
-        _here.mapping = True
-        try:
-            return [function(item) for item in items[begin : begin + batch]]
-        finally:
-            _here.mapping = False
+        return [function(item) for item in items[begin : begin + batch]]
 
     tasks = [Task(partial(run, begin)) for begin in range(0, len(items), batch)]
     try:

@@ -273,7 +273,7 @@ class _Putting:
 def _batches(payloads: Sequence[Bytes]) -> Iterator[tuple[Sequence[Bytes], list[int]]]:
     """Splits payloads so that no batch is much larger than the writer may hold back; yields each with its lengths."""
     lengths = list(map(len, payloads))
-    if sum(lengths) <= BATCH_BYTES // 2:
+    if lengths and sum(lengths) <= BATCH_BYTES // 2:
         yield payloads, lengths
         return
     ends = np.cumsum(lengths, dtype=np.int64)

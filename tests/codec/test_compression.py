@@ -64,6 +64,15 @@ def test_byte_planes_are_chosen_where_they_help() -> None:
     assert bytes(compression.encode(text, element_bytes=4)[:4]) == ZSTD
 
 
+@pytest.mark.parametrize(("dtype", "top", "row", "distinct"), [("<i8", 60_000, 4, 50), ("<u2", 256, 16, 50)])
+def test_rows_that_come_again_are_not_torn_into_planes(dtype: str, top: int, row: int, distinct: int) -> None:
+    """Small numbers have planes of zeros, but what is alike in the elements as they are may be worth more."""
+    random = np.random.default_rng(2)
+    rows = random.integers(0, top, (distinct, row)).astype(dtype)
+    payload = rows[random.integers(0, distinct, 8192 // row)].tobytes()
+    assert len(compression.encode(payload, element_bytes=np.dtype(dtype).itemsize)) <= len(zstd_frame(payload)) * 1.1
+
+
 def test_noise_is_left_and_what_is_no_noise_somewhere_is_not() -> None:
     noise = np.random.default_rng(1).bytes(100_000)
     assert compression.encode(noise) is noise

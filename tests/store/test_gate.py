@@ -100,6 +100,12 @@ def texts(count: int, seed: int = 0) -> list[bytes]:
     return [b"%d " % (seed + number) * 500 for number in range(count)]
 
 
+def test_no_chunks_have_no_hashes() -> None:
+    writer = BlobWriter(MemoryStore())
+    assert writer.add_chunks([], Layout(None)).shape == (0, 32)
+    assert not writer.rest()
+
+
 def test_what_is_being_compressed_is_read_and_put() -> None:
     store = MemoryStore()
     writer = BlobWriter(store, background=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cas.hashing import Hashes, hash_chunk, split_hashes
@@ -46,8 +47,9 @@ def drain() -> None:
 def test_queued_work_is_done_once_where_no_thread_can_be_had(no_threads: threading.Event) -> None:
     done: list[str] = []
     task = Task(lambda: done.append(threading.current_thread().name)).start(workers)
-    assert done == [threading.main_thread().name]
+    assert done == []
     assert task.error() is None
+    assert done == [threading.main_thread().name]
     no_threads.set()
     workers()._threads.clear()  # so that the executor asks for no other one
     time.sleep(0.1)
@@ -122,6 +124,12 @@ def test_no_task_is_under_way_after_an_error() -> None:
     assert not under_way.is_set()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn may take as long as a test."""
+    monkeypatch.setattr(threads, "_LONGEST_TURN", 20)
+
+
 def stay_in_short_calls() -> tuple[threading.Thread, threading.Event]:
     """A thread that is in short calls until the event is set."""
     begun, go_on = threading.Event(), threading.Event()
@@ -137,10 +145,8 @@ def stay_in_short_calls() -> tuple[threading.Thread, threading.Event]:
     return thread, go_on
 
 
-def test_who_gives_way_waits_for_the_short_calls_of_another_thread() -> None:
+def test_who_gives_way_waits_for_the_short_calls_of_another_thread(patient: None) -> None:
     give_way()  # nobody is at it
-    with short_calls():
-        give_way()  # nobody else is
     thread, go_on = stay_in_short_calls()
     waiting = threading.Thread(target=give_way)
     waiting.start()
@@ -152,7 +158,18 @@ def test_who_gives_way_waits_for_the_short_calls_of_another_thread() -> None:
     assert not waiting.is_alive()
 
 
-def test_a_forked_child_does_not_give_way_to_a_thread_of_its_parent() -> None:
+def test_nobody_depends_on_a_turn() -> None:
+    """Whoever has it may be interrupted before he can give it back, or wait for somebody who waits for it."""
+    thread, go_on = stay_in_short_calls()
+    give_way()
+    with short_calls():
+        give_way()
+    go_on.set()
+    thread.join(20)
+    assert not threads._turn.locked()
+
+
+def test_a_forked_child_does_not_give_way_to_a_thread_of_its_parent(patient: None) -> None:
     thread, go_on = stay_in_short_calls()
     child = os.fork()
     if not child:
@@ -165,7 +182,7 @@ def test_a_forked_child_does_not_give_way_to_a_thread_of_its_parent() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_chunks_are_hashed_while_nobody_is_in_short_calls(tmp_path: Path) -> None:
+def test_chunks_are_hashed_while_nobody_is_in_short_calls(tmp_path: Path, patient: None) -> None:
     """Otherwise the two would take turns at the interpreter: see ``short_calls``."""
     thread, go_on = stay_in_short_calls()
     store = create_files(tmp_path / "store", lambda txn: None)
@@ -184,19 +201,28 @@ def test_chunks_are_hashed_while_nobody_is_in_short_calls(tmp_path: Path) -> Non
     store.close()
 
 
-def test_what_a_task_maps_in_turn_it_does_by_itself() -> None:
-    """A pool whose threads all wait for tasks of their own would wait for ever."""
+def test_what_is_mapped_may_map_in_turn() -> None:
+    """A pool whose threads all wait for work of their own would wait for ever."""
 
-    def inner(item: int) -> tuple[int, int]:
-        return item, threading.get_ident()
+    def outer(item: int) -> list[int]:
+        return map_in_pool(abs, range(item, item + 3), batch=1)
 
-    def outer(item: int) -> list[tuple[int, int]]:
-        found = map_in_pool(inner, range(item, item + 3), batch=1)
-        assert {thread for _, thread in found} == {threading.get_ident()}
-        return found
+    assert map_in_pool(outer, range(40), batch=1) == [[at, at + 1, at + 2] for at in range(40)]
 
-    for found in (map_in_pool(outer, range(40), batch=1), map_in_pool(outer, range(40), batch=1)):
-        assert [[item for item, _ in some] for some in found] == [[at, at + 1, at + 2] for at in range(40)]
-        assert threading.get_ident() not in {thread for some in found for _, thread in some}
-    after = map_in_pool(inner, range(3), batch=1)
-    assert threading.get_ident() not in {thread for _, thread in after}
+
+def test_what_is_mapped_may_write_with_threads_of_its_own(tmp_path: Path) -> None:
+    payload = np.arange(80_000, dtype=np.uint32).view(np.uint8)
+
+    def write(number: int) -> bytes:
+        store = create_files(tmp_path / str(number), lambda txn: None)
+        writer = BlobWriter(store, background=True)
+        payloads = [bytes(payload[at : at + 4000]) for at in range(0, len(payload), 4000)]
+        hashes = writer.add_chunks(payloads, Layout(4000, compress=True))
+        writer.flush()
+        writer.release()
+        with store.read() as view:
+            assert None not in view.sizes(split_hashes(hashes))
+        store.close()
+        return hashes.tobytes()
+
+    assert len(set(map_in_pool(write, range(16), batch=1))) == 1
