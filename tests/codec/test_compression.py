@@ -64,7 +64,7 @@ def test_byte_planes_are_chosen_where_they_help() -> None:
     assert bytes(compression.encode(text, element_bytes=4)[:4]) == ZSTD
 
 
-@pytest.mark.parametrize(("dtype", "top", "row", "distinct"), [("<i8", 60_000, 4, 50), ("<u2", 256, 16, 50)])
+@pytest.mark.parametrize(("dtype", "top", "row", "distinct"), [("<i8", 1 << 32, 4, 50), ("<u2", 256, 16, 50)])
 def test_rows_that_come_again_are_not_torn_into_planes(dtype: str, top: int, row: int, distinct: int) -> None:
     """Small numbers have planes of zeros, but what is alike in the elements as they are may be worth more."""
     random = np.random.default_rng(2)
