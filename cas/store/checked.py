@@ -31,16 +31,25 @@ class Checked:
 
     def lacks_one(self, hash_: bytes) -> bool:
         """Tells the same of one chunk."""
-        mark = int.from_bytes(hash_[: _WORD.itemsize], "little") | 1
-        return bool(self._marks.get(np.uint64(mark >> 1)) != mark)
+        mark = _mark_of(hash_)
+        return bool(self._marks.get_one(mark >> 1) != mark)
 
     def add(self, hashes: Hashes) -> None:
         """Notes that chunks are as their hashes say."""
         self._marks.put(_marks_of(hashes))
 
+    def add_one(self, hash_: bytes) -> None:
+        """Notes the same of one chunk."""
+        mark = _mark_of(hash_)
+        self._marks.put_one(mark >> 1, mark)
+
 
 def _marks_of(hashes: Hashes) -> Numbers:
     return np.ascontiguousarray(hashes[:, : _WORD.itemsize]).view(_WORD).reshape(-1) | np.uint64(1)
+
+
+def _mark_of(hash_: bytes) -> int:
+    return int.from_bytes(hash_[: _WORD.itemsize], "little") | 1
 
 
 def _numbers(marks: Records) -> Numbers:

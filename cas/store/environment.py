@@ -88,7 +88,8 @@ class Environment:
         self.users = 0
         self.write_lock = threading.Lock()
         self._places: SeenPlaces | None = None
-        self._idle = threading.Condition()
+        self._lock = threading.RLock()  # entered directly, for a condition takes several calls to do so
+        self._idle = threading.Condition(self._lock)
         self._active: dict[int, int] = {}
         self._pauses = 0
         self._closing = False
@@ -283,7 +284,7 @@ class Environment:
 
     def _enter(self) -> bool:
         thread = threading.get_ident()
-        with self._idle:
+        with self._lock:
             # A thread that is in already goes on: who waits, waits for it to come out.
             if self._pauses and thread not in self._active:
                 self._idle.wait_for(lambda: not self._pauses)
@@ -294,7 +295,7 @@ class Environment:
 
     def _end(self) -> None:
         thread = threading.get_ident()
-        with self._idle:
+        with self._lock:
             count = self._active.pop(thread) - 1
             if count:
                 self._active[thread] = count
@@ -306,13 +307,13 @@ class Environment:
 
     def hold(self) -> bool:
         """Keeps the environment open until :meth:`let_go`; False where another thread has closed it."""
-        with self._idle:
+        with self._lock:
             self._holders += not self._closed
             return not self._closed
 
     def let_go(self) -> None:
         """Ends what :meth:`hold` began."""
-        with self._idle:
+        with self._lock:
             self._holders -= 1
             last = self._closing and self._is_idle()
         if last:
@@ -340,7 +341,7 @@ class Environment:
     @contextmanager
     def _quiet(self) -> Iterator[None]:
         """Waits until no transaction of this process is under way, and keeps others from beginning meanwhile."""
-        with self._idle:
+        with self._lock:
             if threading.get_ident() in self._active:
                 raise StoreError(f"the store {self.path} has grown while this thread was reading it; try again")
             self._pauses += 1
@@ -379,7 +380,7 @@ class Environment:
 
     def close_if_idle(self) -> bool:
         """Closes the environment if it is not in use; otherwise the last one that is done will ask again."""
-        with self._idle:
+        with self._lock:
             self._closing = True
             if self._is_idle() and not self._closed:
                 self.close()
@@ -387,19 +388,19 @@ class Environment:
 
     def keep_open(self) -> None:
         """Takes back a wish to close."""
-        with self._idle:
+        with self._lock:
             self._closing = False
 
     def pause(self) -> bool:
         """Keeps transactions from beginning and waits until there are none; False if some go on."""
-        with self._idle:
+        with self._lock:
             self._pauses += 1
             mine = threading.get_ident()
             return self._idle.wait_for(lambda: set(self._active) <= {mine}, _FORK_SECONDS) and not self._active
 
     def go_on(self) -> None:
         """Lets transactions begin again."""
-        with self._idle:
+        with self._lock:
             self._pauses -= 1
             self._idle.notify_all()
 

@@ -189,7 +189,7 @@ class Gate:
         if fresh:
             if hash_chunk(flat.data) != hash_:
                 raise _damaged(hash_)
-            self._checked.add(np.frombuffer(hash_, np.uint8)[None])
+            self._checked.add_one(hash_)
         return flat
 
 

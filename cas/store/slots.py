@@ -38,9 +38,22 @@ class SlotTable:
         self._put_count = 0
 
     def get(self, numbers: Any) -> Any:
-        """Returns what lies in the slots of numbers, or of one; zeros where there is nothing."""
+        """Returns what lies in the slots of numbers; zeros where there is nothing."""
         slots = self._slots
         return slots[numbers & np.uint64(len(slots) - 1)]
+
+    def get_one(self, number: int) -> Any:
+        """Returns what lies in the slot of one number, in a fraction of the time."""
+        slots = self._slots
+        return slots[number & len(slots) - 1]
+
+    def put_one(self, number: int, record: Any) -> None:
+        """Keeps one record, likewise."""
+        self._put_count += 1
+        if len(self._slots) < min(_SLOTS_PER_RECORD * self._put_count, self._most_slots):
+            self._grow()
+        slots = self._slots
+        slots[number & len(slots) - 1] = record
 
     def put(self, records: Records) -> None:
         """Keeps records."""

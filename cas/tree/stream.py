@@ -72,10 +72,10 @@ class StreamReader:
         hash_, count, length, within = chunk
         gate, size = self.tree.nodes.gate, self.layout.row_bytes
         if count == 1:
-            flat = gate.read_chunk(hash_, length)
-            if size is None:
-                return Rows(flat, 1, None, np.array([length], np.int64), own=True)
-            return _owned(unframe_group(flat.data, 1, size))
+            if size is not None:
+                check_fixed(length, 1, size)
+            ends = np.array([length], np.int64) if size is None else None
+            return Rows(gate.read_chunk(hash_, length), 1, size, ends, own=True)
         payload = gate.read_kept_chunk(hash_, length)
         if size is None or length != count * size:
             return unframe_group(payload_bytes(payload), count, size).slice(within, within + 1)
