@@ -8,6 +8,7 @@ from typing import Any, Final
 import cbor2
 import numpy as np
 
+from cas.codec.masked import is_masked
 from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError
 from cas.types import DTYPES, numpy_dtype
 
@@ -95,7 +96,7 @@ def _to_plain(value: object, depth: int) -> Any:
         return _tagged("scalar", _dtype_name(value.dtype), _little_endian(np.asarray(value)))
     if isinstance(value, (int, float)):
         return _number(value)
-    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, np.ndarray) and not is_masked(value):
         name = _dtype_name(value.dtype)
         return _tagged("array", name, list(value.shape), _little_endian(value))
     if isinstance(value, dt.datetime):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cas.codec.masked import is_masked
 from cas.codec.rows import Rows
 from cas.errors import InvalidInputError, InvalidTypeError
 from cas.types import Type
@@ -30,7 +31,7 @@ def refused_again(error: InvalidInputError, column: str, row: int, prefix: str =
 
 def items_of(values: object, column: str) -> Sequence[Any]:
     """Returns the values as a sequence with an item per row; refuses what is none."""
-    if isinstance(values, np.ma.MaskedArray):
+    if is_masked(values):
         raise InvalidTypeError(f"column {column!r} takes no masked arrays; use a nullable column", column=column)
     unordered = (str, bytes, bytearray, Mapping, Set)
     if isinstance(values, unordered) or not hasattr(values, "__len__") or is_single(values):

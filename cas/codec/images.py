@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec.image_format import NotAnImageError, image_format
+from cas.codec.masked import is_masked
 from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError
 from cas.hashing import Bytes
 
@@ -143,7 +144,7 @@ def encode_image(value: object, compression: str = "png") -> Bytes:
             raise InvalidInputError(f"the bytes are not an encoded image: {error}") from None
         return value
     value = pixels_of(value)
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+    if not isinstance(value, np.ndarray) or is_masked(value):
         raise InvalidTypeError(
             f"an image is given as {type(value).__name__}; expected encoded bytes or an array of pixels"
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas.codec.given import Decode, Encode, is_single, items_of, refused, refused_again
+from cas.codec.masked import is_masked
 from cas.codec.rows import Flat, Ints, Rows
 from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, shown
 from cas.types import DATA, Sequence, Type
@@ -60,7 +61,7 @@ def decode_sequences(type_: Sequence, streams: Mapping[str, Rows], decode: Decod
 
 def _is_sequence(value: object) -> bool:
     return isinstance(value, (list, tuple, range)) or (
-        isinstance(value, np.ndarray) and not is_single(value) and not isinstance(value, np.ma.MaskedArray)
+        isinstance(value, np.ndarray) and not is_single(value) and not is_masked(value)
     )
 
 

@@ -22,7 +22,7 @@ from cas.store.threads import LARGE_CHUNK_BYTES, TASK_BYTES, map_in_pool
 MAX_NODE_BYTES: Final = 12_296
 MAX_RECORD_BYTES: Final = 64 << 20
 CACHE_BYTES: Final = 128 << 20
-_SHARED_BYTES: Final = 1 << 20
+_SHARED_BYTES: Final = 2 << 20
 _LARGE_BYTES: Final = 8 << 20
 _CHECKS_PER_TASK: Final = 4
 _EASY: Final = 4
@@ -137,7 +137,7 @@ class Gate:
         """Returns the payloads of chunks, of the declared sizes, one after the other in the order asked for.
 
         ``hashes`` has shape (chunks, 32). A chunk that is missing or damaged raises ``CorruptedError``. Threads share
-        what is to be unpacked from 1 MiB on, and anything from 8 MiB on.
+        what is to be unpacked from 2 MiB on, and anything from 8 MiB on.
         """
         if not len(hashes):
             return np.empty(0, np.uint8)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 SEAL_BYTES: Final = 8
 _FEW_ROWS: Final = 256
-_MOST_IN_BLOCK: Final = 256
+_MOST_IN_BLOCK: Final = 64
 _MOST_KNOWN: Final = 2048
 _MOST_KNOWN_BYTES: Final = 256
 

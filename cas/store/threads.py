@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 ITEMS_PER_TASK: Final = 32
-TASK_BYTES: Final = 512 << 10
+TASK_BYTES: Final = 1 << 20
 LARGE_CHUNK_BYTES: Final = 32 << 10
 """Chunks from this size on are hashed in threads; handing the interpreter over takes longer than hashing others."""
 Item = TypeVar("Item")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from cas import types
+from cas.codec.masked import is_masked
 from cas.codec.rows import Flat
 from cas.errors import InvalidInputError, InvalidTypeError, UnsupportedError, shown
 from cas.integrations.tensors.table import TORCH, Row, check_size, no_elements
@@ -41,7 +42,7 @@ def elements_of(value: Any, name: str) -> tuple[str, tuple[int, ...], Flat]:
 
 
 def _numpy_elements(array: np.ndarray[Any, Any], name: str) -> tuple[str, tuple[int, ...], Flat]:
-    if isinstance(array, np.ma.MaskedArray):
+    if is_masked(array):
         raise InvalidTypeError(f"tensor {name!r} is a masked array; save its data and its mask")
     dtype = array.dtype
     if dtype.name not in DTYPES and dtype.type.__module__ != "ml_dtypes":
