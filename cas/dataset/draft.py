@@ -29,6 +29,7 @@ from cas.repo.repository import Repository, check_dataset
 from cas.repo.sessions import NOBODY, Session, claim_session, put_session, release_session, remove_session
 from cas.store.contract import Transaction
 from cas.store.writer import BlobWriter
+from cas.tree.alignment import ascending
 from cas.tree.node import Nodes
 from cas.types import Type
 
@@ -110,9 +111,8 @@ class Draft:
                 f"column {column.name!r}: {count} values for {len(numbers)} rows", column=column.name
             )
         if (np.diff(numbers) <= 0).any():
-            ascending, last = np.unique(numbers[::-1], return_index=True)
+            numbers, last = np.unique(numbers[::-1], return_index=True)
             streams = {name: rows.take(count - 1 - last) for name, rows in streams.items()}
-            numbers = ascending
         streams = _own({column.name: streams})[column.name]
         edits: list[tuple[int, int, Streams | None]] = []
         done = 0
@@ -373,7 +373,7 @@ def runs_of(numbers: Selection) -> Iterator[tuple[int, int]]:
     if isinstance(numbers, int):
         yield numbers, numbers + 1
         return
-    ordered: Ints = np.unique(np.asarray(numbers, np.int64))
+    ordered = ascending(np.asarray(numbers, np.int64))
     if not len(ordered):
         return
     breaks = np.flatnonzero(np.diff(ordered) != 1) + 1

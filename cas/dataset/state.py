@@ -17,7 +17,7 @@ from cas.hashing import hash_named
 from cas.history.records import EMPTY_METADATA, ColumnRecord, Payload, TreeRecord
 from cas.repo.metadata import Origin
 from cas.store.writer import BlobWriter
-from cas.tree.alignment import ascending, runs_of_numbers
+from cas.tree.alignment import ascending, ascending_with_places, runs_of_numbers
 from cas.tree.constant import build_constant_stream
 from cas.tree.damage import DamageFinder
 from cas.tree.node import Nodes
@@ -94,7 +94,7 @@ class StreamState:
         """Returns the rows at the given numbers, staged ones included."""
         if not self._pieces.edited:
             return self.reader.take(rows)
-        order, inverse = np.unique(rows, return_inverse=True)
+        order, inverse = ascending_with_places(rows)
         found: list[Rows] = []
         position = done = 0
         for piece in self._pieces:

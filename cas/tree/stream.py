@@ -15,6 +15,7 @@ from cas.errors import CorruptedError
 from cas.hashing import Bytes, Kind, hash_blob, split_hashes
 from cas.store.gate import split_payloads
 from cas.store.writer import BlobWriter
+from cas.tree.alignment import ascending_with_places
 from cas.tree.edit import Keep, Part, build_tree
 from cas.tree.node import Entries, Nodes
 from cas.tree.read import EMPTY_STREAM, Chunk, Span, StreamRef, TreeReader
@@ -87,7 +88,7 @@ class StreamReader:
             return Rows.empty(self.layout.row_bytes)
         if (rows[1:] > rows[:-1]).all():
             return self._take_ascending(rows, None)
-        return self._take_ascending(*np.unique(rows, return_inverse=True))
+        return self._take_ascending(*ascending_with_places(rows))
 
     def _take_ascending(self, order: Ints, wanted: Ints | None) -> Rows:
         """The rows ``order``, which ascend, in the order of ``wanted``: places in it, or None as they are."""
