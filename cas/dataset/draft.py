@@ -45,7 +45,7 @@ ColumnEdit = tuple[int, int, Streams]
 class Draft:
     """The uncommitted state of one handle on a branch, which began at version ``base``.
 
-    Memory stays bounded: above 8 MiB staged rows are cut, hashed and handed to the writer, which puts them from 12
+    Memory stays bounded: above 8 MiB staged rows are cut, hashed and handed to the writer, which puts them from 24
     MiB on. What is staged becomes durable, as a session, with the edit that makes it 256 MiB since it was last;
     otherwise from :attr:`flush_at` on, by the thread of :mod:`cas.dataset.background` or, where that did not come to it
     for as long again, by the next edit.

@@ -25,7 +25,7 @@ from cas.store.threads import (
 )
 from cas.types import Layout
 
-BATCH_BYTES: Final = 12 << 20
+BATCH_BYTES: Final = 24 << 20
 _JOINED_BYTES: Final = 128 << 10
 """Blobs up to this size are joined before they are put."""
 _HASHED_TASK_BYTES: Final = 2 << 20
@@ -104,7 +104,7 @@ class _Lot:
 class BlobWriter:
     """Takes payloads in, and puts those that the store does not have, in large batches; ``compress`` tries to compress.
 
-    What it holds back, in ``held``, is bounded by about 12 MiB and what comes in at once, and as much again that a
+    What it holds back, in ``held``, is bounded by about 24 MiB and what comes in at once, and as much again that a
     thread is putting meanwhile with ``background``; the caller may put the :meth:`rest` in a transaction of its own. A
     payload given as a view of somebody's memory must stay unchanged until :meth:`own` or :meth:`flush`.
     """
