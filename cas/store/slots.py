@@ -49,18 +49,19 @@ class SlotTable:
 
     def put_one(self, number: int, record: Any) -> None:
         """Keeps one record, likewise."""
-        self._put_count += 1
-        if len(self._slots) < min(_SLOTS_PER_RECORD * self._put_count, self._most_slots):
-            self._grow()
+        self._make_room(1)
         slots = self._slots
         slots[number & len(slots) - 1] = record
 
     def put(self, records: Records) -> None:
         """Keeps records."""
-        self._put_count += len(records)
+        self._make_room(len(records))
+        _fill(self._slots, records, self._number_of(records))
+
+    def _make_room(self, more: int) -> None:
+        self._put_count += more
         if len(self._slots) < min(_SLOTS_PER_RECORD * self._put_count, self._most_slots):
             self._grow()
-        _fill(self._slots, records, self._number_of(records))
 
     def _grow(self) -> None:
         count = len(self._slots)

@@ -23,9 +23,25 @@ def test_what_was_added_is_not_lacked() -> None:
     assert [found.lacks_one(hashes(number).tobytes()) for number in (3, 4, 5)] == [False, True, False]
 
 
+def test_one_by_one_is_the_same() -> None:
+    found, singly = Checked(), Checked()
+    some, others = hashes(*range(200)), hashes(*range(200, 300))  # more than there is room for at first
+    found.add(some)
+    for one in some:
+        singly.add_one(one.tobytes())
+    for mine in (found, singly):
+        assert not mine.lacks(some).any()
+        assert mine.lacks(others).all()
+        assert not any(mine.lacks_one(one.tobytes()) for one in some)
+
+
 def test_a_hash_of_zeros_is_lacked_at_first() -> None:
     assert Checked().lacks(np.zeros((1, 32), np.uint8)).all()
     assert Checked().lacks_one(bytes(32))
+    assert Checked().lacks_one(b"\xff" * 32)
+    found = Checked()
+    found.add_one(b"\xff" * 32)
+    assert not found.lacks_one(b"\xff" * 32)
 
 
 def test_a_newer_mark_takes_the_place_of_an_older(monkeypatch: pytest.MonkeyPatch) -> None:
