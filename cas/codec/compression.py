@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 import numpy as np
 import zstandard
@@ -40,6 +41,7 @@ _REPEATED_BYTE: Final = 1
 _EMPTY_LAST_BLOCK: Final = b"\1\0\0"
 _MOST_BLOCK_BYTES: Final = 128 << 10
 _local = threading.local()
+T = TypeVar("T")
 
 
 def is_framed(blob: Bytes) -> bool:
@@ -187,26 +189,26 @@ def _compress(payload: Bytes) -> bytes:
     return _compressor().compress(payload)
 
 
+def _of_this_thread(name: str, make: Callable[[], T]) -> T:
+    """What each thread has one of, made when it is first wanted."""
+    found: T | None = getattr(_local, name, None)
+    if found is None:
+        found = make()
+        setattr(_local, name, found)
+    return found
+
+
 def _compressor() -> zstandard.ZstdCompressor:
-    compressor: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
-    if compressor is None:
-        compressor = _local.compressor = zstandard.ZstdCompressor(level=DEFAULT_LEVEL)
-    return compressor
+    return _of_this_thread("compressor", partial(zstandard.ZstdCompressor, level=DEFAULT_LEVEL))
 
 
 def _prober() -> zstandard.ZstdCompressor:
     """A compressor for probes alone: after long payloads another one takes several times as long for a short one."""
-    prober: zstandard.ZstdCompressor | None = getattr(_local, "prober", None)
-    if prober is None:
-        prober = _local.prober = zstandard.ZstdCompressor(level=DEFAULT_LEVEL)
-    return prober
+    return _of_this_thread("prober", partial(zstandard.ZstdCompressor, level=DEFAULT_LEVEL))
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
-    decompressor: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
-    if decompressor is None:
-        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
-    return decompressor
+    return _of_this_thread("decompressor", zstandard.ZstdDecompressor)
 
 
 def _decompress(frame: Bytes, size: int, exact: bool) -> bytes:
@@ -344,13 +346,14 @@ def _planes_compressor() -> zstandard.ZstdCompressor:
 
     The smallest table of matches still finds runs, which planes of small or equal numbers are.
     """
-    compressor: zstandard.ZstdCompressor | None = getattr(_local, "planes", None)
-    if compressor is None:
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            DEFAULT_LEVEL, strategy=zstandard.STRATEGY_FAST, hash_log=6, min_match=7
-        )
-        compressor = _local.planes = zstandard.ZstdCompressor(compression_params=parameters)
-    return compressor
+    return _of_this_thread("planes", _make_planes_compressor)
+
+
+def _make_planes_compressor() -> zstandard.ZstdCompressor:
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        DEFAULT_LEVEL, strategy=zstandard.STRATEGY_FAST, hash_log=6, min_match=7
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters)
 
 
 def _join_planes(planes: Flat, element_bytes: int, payload: Flat) -> None:

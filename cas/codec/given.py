@@ -29,10 +29,15 @@ def refused_again(error: InvalidInputError, column: str, row: int, prefix: str =
     return refused(type(error), column, row, prefix + (error.reason or str(error)))
 
 
-def items_of(values: object, column: str) -> Sequence[Any]:
-    """Returns the values as a sequence with an item per row; refuses what is none."""
+def refuse_masked(values: object, column: str) -> None:
+    """Refuses a masked array."""
     if is_masked(values):
         raise InvalidTypeError(f"column {column!r} takes no masked arrays; use a nullable column", column=column)
+
+
+def items_of(values: object, column: str) -> Sequence[Any]:
+    """Returns the values as a sequence with an item per row; refuses what is none."""
+    refuse_masked(values, column)
     unordered = (str, bytes, bytearray, Mapping, Set)
     if isinstance(values, unordered) or not hasattr(values, "__len__") or is_single(values):
         raise InvalidTypeError(

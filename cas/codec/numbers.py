@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cas import types
-from cas.codec.given import refused, refused_again
-from cas.codec.masked import is_masked
+from cas.codec.given import refuse_masked, refused, refused_again
 from cas.codec.rows import Rows
 from cas.errors import CorruptedError, InvalidInputError, InvalidTypeError, shown
 from cas.types import ML_DTYPES
@@ -23,8 +22,7 @@ def exact_array(values: object, dtype: str, column: str) -> NDArray[Any]:
     dtype must fit exactly. Raises :class:`~cas.errors.InvalidInputError`, naming the row.
     """
     target = types.numpy_dtype(dtype)
-    if is_masked(values):
-        raise InvalidTypeError(f"column {column!r} takes no masked arrays; use a nullable column", column=column)
+    refuse_masked(values, column)
     if isinstance(values, (np.ndarray, np.generic)) and values.dtype.kind != "O":
         return _convert(np.asarray(values), target, column)
     if isinstance(values, (list, tuple)) and any(isinstance(value, np.ndarray) for value in values):

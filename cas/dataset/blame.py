@@ -13,6 +13,7 @@ from cas.dataset.indexing import select
 from cas.errors import ColumnNotFoundError
 from cas.history.blame import blame_cells
 from cas.repo.repository import Repository
+from cas.tree.alignment import ascending_with_places
 
 
 class Blame(Sequence[Version]):
@@ -58,7 +59,7 @@ def blame(repository: Repository, version: Version, column: str, rows: Any) -> B
         raise ColumnNotFoundError(f"there is no column {column!r}; the columns are: {names}", name=column)
     selected = select(slice(None) if rows is None else rows, tree.rows)
     asked = np.atleast_1d(np.asarray(selected, np.int64))
-    distinct, places = np.unique(asked, return_inverse=True)
+    distinct, places = ascending_with_places(asked)
     lineage = repository.lineage()
     versions, numbers = blame_cells(lineage, repository.nodes, version._hash, column, distinct)
     found = [Version(version._repository, version._dataset, version._name, hash_) for hash_ in versions]

@@ -29,7 +29,7 @@ from cas.repo.repository import Repository, check_dataset
 from cas.repo.sessions import NOBODY, Session, claim_session, put_session, release_session, remove_session
 from cas.store.contract import Transaction
 from cas.store.writer import BlobWriter
-from cas.tree.alignment import ascending
+from cas.tree.alignment import ascending, runs_of_numbers
 from cas.tree.node import Nodes
 from cas.types import Type
 
@@ -370,16 +370,8 @@ class Draft:
 
 def runs_of(numbers: Selection) -> Iterator[tuple[int, int]]:
     """Yields runs ``start, stop`` of the row numbers selected, in ascending order, each row once."""
-    if isinstance(numbers, int):
-        yield numbers, numbers + 1
-        return
-    ordered = ascending(np.asarray(numbers, np.int64))
-    if not len(ordered):
-        return
-    breaks = np.flatnonzero(np.diff(ordered) != 1) + 1
-    starts = ordered[np.concatenate(([0], breaks))]
-    stops = ordered[np.concatenate((breaks - 1, [len(ordered) - 1]))] + 1
-    yield from zip(starts.tolist(), stops.tolist(), strict=True)
+    starts, lengths = runs_of_numbers(ascending(np.atleast_1d(np.asarray(numbers, np.int64))))
+    yield from zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

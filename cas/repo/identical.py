@@ -15,6 +15,7 @@ from cas.hashing import Hashes, Kind, hash_blob
 from cas.history.records import ColumnRecord, TreeRecord
 from cas.repo.distinct import group_hashes
 from cas.repo.repository import Repository
+from cas.tree.alignment import ascending_with_places
 from cas.tree.node import Entries
 from cas.tree.stream import StreamReader
 from cas.types import DATA, MASK, SHAPE
@@ -45,7 +46,7 @@ class ColumnContent:
 
     def shapes(self, positions: Ints) -> Ints:
         """Returns the shapes of the rows at some positions, shape (positions, dimensions)."""
-        order, inverse = np.unique(self.rows[positions], return_inverse=True)
+        order, inverse = ascending_with_places(self.rows[positions])
         shapes: Ints = _read_fixed(self.repository, self.column, SHAPE, order).view("<i8")
         return shapes[inverse]
 

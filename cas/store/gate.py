@@ -22,7 +22,7 @@ from cas.store.threads import LARGE_CHUNK_BYTES, TASK_BYTES, map_in_pool
 MAX_NODE_BYTES: Final = 12_296
 MAX_RECORD_BYTES: Final = 64 << 20
 CACHE_BYTES: Final = 128 << 20
-_SHARED_BYTES: Final = 2 << 20
+_SHARED_BYTES: Final = 2 * TASK_BYTES
 _LARGE_BYTES: Final = 8 << 20
 _CHECKS_PER_TASK: Final = 4
 _EASY: Final = 4

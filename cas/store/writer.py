@@ -273,9 +273,6 @@ class _Putting:
 def _batches(payloads: Sequence[Bytes]) -> Iterator[tuple[Sequence[Bytes], list[int]]]:
     """Splits payloads so that no batch is much larger than the writer may hold back; yields each with its lengths."""
     lengths = list(map(len, payloads))
-    if lengths and sum(lengths) <= BATCH_BYTES // 2:
-        yield payloads, lengths
-        return
     ends = np.cumsum(lengths, dtype=np.int64)
     begin = done = 0
     while begin < len(lengths):
