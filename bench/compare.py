@@ -34,6 +34,8 @@ from workloads.case import Case, sync_all
 from workloads.workload import Workload
 
 PREPARE, RUN = "prepare", "run"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""Packages that are installed have their bytecode, so this one may write its own."""
 
 
 def execute(workload: Workload, system: type[System], stage: str, place: Path, case: Case) -> None:
@@ -79,7 +81,9 @@ class Runner:
         command = [sys.executable, "-W", "ignore", __file__, name, "--systems", system, "--scale", str(self.scale)]
         command += ["--stage", stage, "--place", str(place), "--work", str(self.work)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=self.timeout)
+            done = subprocess.run(
+                command, env=ENVIRONMENT, capture_output=True, text=True, errors="replace", timeout=self.timeout
+            )
         except subprocess.TimeoutExpired:
             self.failures[f"{name}, {system}"] = f"took more than {self.timeout:g} s"
             return None

@@ -110,11 +110,11 @@ def _cut_group(rows: Rows, begin: int, end: int, *, ended: bool) -> list[int]:
 
 def _first_cut(strong: Ints, weak: Ints, low: int, relaxed: int, limit: int) -> int:
     """Returns the row count after which rules 1 to 3 end the chunk, or 0."""
-    at = int(np.searchsorted(strong, low))
+    at = int(strong.searchsorted(low))
     first = int(strong[at]) + 1 if at < len(strong) else limit + 1
     if first <= min(relaxed, limit):
         return first
-    at = int(np.searchsorted(weak, relaxed))
+    at = int(weak.searchsorted(relaxed))
     first = min(first, int(weak[at]) + 1 if at < len(weak) else limit + 1)
     return first if first <= limit else 0
 
@@ -155,10 +155,10 @@ class _VaryingSizes:
         return int(self._sums[count - 1])
 
     def rows_within(self, weight: int) -> int:
-        return int(np.searchsorted(self._sums, weight, "right"))
+        return int(self._sums.searchsorted(weight, "right"))
 
     def first_reaching(self, weight: int) -> int:
-        return int(np.searchsorted(self._sums, weight, "left"))
+        return int(self._sums.searchsorted(weight, "left"))
 
     def thresholds(self, begin: int, end: int) -> tuple[Words, Words]:
         limits = self._weights[begin:end] * np.uint64(_UNIT)
@@ -184,7 +184,7 @@ def _candidates(rows: Rows, sizes: _FixedSizes | _VaryingSizes) -> tuple[Ints, I
         ended = _ended_runs(hashes)[lead:]
         hashes = hashes[lead:]
         tight, relaxed = sizes.thresholds(begin, end)
-        weak_here = np.flatnonzero((hashes < relaxed) | ended)
+        weak_here = ((hashes < relaxed) | ended).nonzero()[0]
         limits = tight if isinstance(tight, np.uint64) else tight[weak_here]
         weak.append(weak_here + begin)
         strong.append(weak_here[hashes[weak_here] < limits] + begin)

@@ -31,7 +31,8 @@ from cas.store.segments import SEGMENT_KEY, Report, lay_segments, reclaim
 from cas.store.tables import Table
 from cas.store.threads import short_calls
 
-MARKER_TEXT: Final = b"cas store, format 1\n"
+_MARKER_BEGIN: Final = b"cas store"
+MARKER_TEXT: Final = _MARKER_BEGIN + b", format 1\n"
 NEW_FILE: Final = "data.mdb.new"
 _CLOCK: Final = struct.Struct("<Q")
 
@@ -39,7 +40,8 @@ _CLOCK: Final = struct.Struct("<Q")
 def is_store(path: Path) -> bool:
     """Whether the directory is a store, complete with its marker."""
     try:
-        return (path / "data.mdb").is_file() and (path / MARKER).read_bytes().startswith(b"cas store")
+        with open(path / MARKER, "rb", buffering=0) as marker:
+            return marker.read(len(_MARKER_BEGIN)) == _MARKER_BEGIN and (path / "data.mdb").is_file()
     except OSError:
         return False
 

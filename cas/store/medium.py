@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,23 @@ def network_file_system(path: Path) -> str | None:
 
     None for others, for unknown ones, where it cannot be told, and where the directory holds a file ``cas-network``.
     """
-    if (path / ALLOWED).exists():
+    if _is_on_disk(path) or (path / ALLOWED).exists():
         return None
     kind = _type_at(os.fsencode(os.path.realpath(path)))
     main, _, sub = kind.partition(".")
     return kind if main in _NETWORK or (main.startswith("fuse") and sub in _NETWORK_FUSE) else None
+
+
+def _is_on_disk(path: Path) -> bool:
+    """Whether Linux names a disk as that of a path, which spares the table; a network's file system has none."""
+    return sys.platform == "linux" and os.major(_device_of(path)) != 0
+
+
+def _device_of(path: Path) -> int:
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return 0
 
 
 def _type_at(path: bytes) -> str:

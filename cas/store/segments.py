@@ -69,7 +69,7 @@ def _put_segments(
     """
     keys = [hash_ for lot in lots for hash_ in lot.hashes]
     lengths = np.array([length for lot in lots for length in lot.lengths], np.int64)
-    ends = np.cumsum(lengths)
+    ends = lengths.cumsum()
     starts = ends - lengths
     places = np.empty(len(keys), PLACES)
     places["length"] = lengths
@@ -77,7 +77,7 @@ def _put_segments(
     first = 0
     while first < len(keys):
         begin = int(starts[first])
-        stop = max(first + 1, int(np.searchsorted(ends, begin + SEGMENT_BYTES, "right")))
+        stop = max(first + 1, int(ends.searchsorted(begin + SEGMENT_BYTES, "right")))
         places["at"][first:stop] = (number << OFFSET_BITS) + starts[first:stop] - begin
         # LMDB keeps no empty value apart from a missing one when asked for its buffer.
         value = memory.between(begin, int(ends[stop - 1])) or b"\0"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -29,6 +31,8 @@ BATCH_BYTES: Final = 24 << 20
 _JOINED_BYTES: Final = 128 << 10
 """Blobs up to this size are joined before they are put."""
 _HASHED_TASK_BYTES: Final = 2 << 20
+_BEHIND_BYTES: Final = 4 << 20
+"""Less than this is compressed before a thread could be had for it, in a process that has none yet."""
 
 
 class Held:
@@ -165,7 +169,8 @@ class BlobWriter:
                 self._hold([_Lot(laid)])
                 return
         lacking = {key: payload for key, payload in fresh.items() if key in missing}
-        if self._background and compress and layout.element_bytes == 1 and len(lacking) >= compression.MANY:
+        behind = self._background and compress and layout.element_bytes == 1 and sum(lengths) >= _BEHIND_BYTES
+        if behind and len(lacking) >= compression.MANY:
             joined = _join(lacking)
             if not _any_framed(joined):
                 self._hold([_Lot(joined, compress=True)])
@@ -273,12 +278,12 @@ class _Putting:
 def _batches(payloads: Sequence[Bytes]) -> Iterator[tuple[Sequence[Bytes], list[int]]]:
     """Splits payloads so that no batch is much larger than the writer may hold back; yields each with its lengths."""
     lengths = list(map(len, payloads))
-    ends = np.cumsum(lengths, dtype=np.int64)
+    ends = list(accumulate(lengths))
     begin = done = 0
     while begin < len(lengths):
-        stop = min(int(np.searchsorted(ends, done + BATCH_BYTES // 2)) + 1, len(lengths))
+        stop = min(bisect_left(ends, done + BATCH_BYTES // 2) + 1, len(lengths))
         yield payloads[begin:stop], lengths[begin:stop]
-        begin, done = stop, int(ends[stop - 1])
+        begin, done = stop, ends[stop - 1]
 
 
 def _hash_all(payloads: Sequence[Bytes], mean_bytes: int) -> list[bytes]:

@@ -62,7 +62,7 @@ def _single(part: Part, level: int, old: TreeReader) -> StreamRef | None:
 def _parent_entry(old: TreeReader, level: int, extent: int) -> Entries:
     """The entry of a node of the old tree in its parent."""
     parent = old.node_at(level + 1, extent)
-    index = int(np.searchsorted(parent.node.extents, extent - parent.extent_start, "right"))
+    index = int(parent.node.extents.searchsorted(extent - parent.extent_start, "right"))
     return parent.node.entries.slice(index, index + 1)
 
 
@@ -101,9 +101,8 @@ class _LevelSplitter:
                     self._add(Keep(position, stop))
                     position = stop
                     continue
-            extents = place.node.extents + place.extent_start
-            first = int(np.searchsorted(extents, position, "right"))
-            last = int(np.searchsorted(extents, part.stop, "right"))
+            first = int(place.node.extents.searchsorted(position - place.extent_start, "right"))
+            last = int(place.node.extents.searchsorted(part.stop - place.extent_start, "right"))
             self._unsplit.append(place.node.entries.slice(first, last))
             position = min(place.extent_stop, part.stop)
 
@@ -129,12 +128,12 @@ class _LevelSplitter:
     def _emit(self, nodes: list[Entries]) -> None:
         if not nodes:
             return
-        hashes = b"".join(self._old.nodes.save(self._writer, self._level, node) for node in nodes)
+        saved = [self._old.nodes.save(self._writer, self._level, entries) for entries in nodes]
         self._add(
             Entries(
-                np.frombuffer(hashes, np.uint8).reshape(len(nodes), -1),
-                np.array([int(node.rows.sum()) for node in nodes], np.int64),
-                np.array([int(node.sizes.sum()) for node in nodes], np.int64),
+                np.frombuffer(b"".join([hash_ for hash_, _ in saved]), np.uint8).reshape(len(nodes), -1),
+                np.array([node.rows for _, node in saved], np.int64),
+                np.array([node.extent - node.rows for _, node in saved], np.int64),
             )
         )
 

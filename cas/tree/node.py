@@ -67,7 +67,7 @@ class Entries:
 
     def extents(self) -> Ints:
         """Returns where each child ends, in rows plus bytes: a coordinate that every child advances."""
-        return np.cumsum(self.rows + self.sizes)
+        return (self.rows + self.sizes).cumsum()
 
 
 class Node:
@@ -82,7 +82,7 @@ class Node:
         self.level = level
         self.entries = entries
         self.extents = entries.extents()
-        self.row_ends: Ints = np.cumsum(entries.rows)
+        self.row_ends: Ints = entries.rows.cumsum()
         self.rows = int(self.row_ends[-1])
         self.extent = int(self.extents[-1])
 
@@ -134,13 +134,14 @@ class Nodes:
         """Returns nodes that are loaded through another gate of the same store, and kept together with these."""
         return Nodes(gate, self._cache)
 
-    def save(self, writer: BlobWriter, level: int, entries: Entries) -> bytes:
-        """Hands a node to a writer and returns its hash; it is kept as if it had been loaded."""
+    def save(self, writer: BlobWriter, level: int, entries: Entries) -> tuple[bytes, Node]:
+        """Hands a node to a writer and returns its hash and the node, which is kept as if it had been loaded."""
         hash_ = save_node(writer, level, entries)
         # Copies: the arrays may be a small part of large ones.
         own = Entries(entries.hashes.copy(), entries.rows.copy(), entries.sizes.copy())
-        self._cache.put(hash_, Node(level, own))
-        return hash_
+        node = Node(level, own)
+        self._cache.put(hash_, node)
+        return hash_, node
 
     def load(self, hash_: bytes) -> Node:
         """Returns the node with this hash; one that is missing or damaged raises ``CorruptedError``."""

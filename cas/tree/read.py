@@ -102,6 +102,7 @@ class TreeReader:
         self._root: Node | None = None
         self._chunks: Place | None = None
         self._visits = 0
+        self._leaf_count: float | None = None
         self._latest: dict[int, Place] = {}  # of each level, since the next look-up is mostly beside the last one
 
     def root(self) -> Node:
@@ -142,13 +143,17 @@ class TreeReader:
 
     def leaf_of_row(self, row: int) -> Place:
         """Returns the leaf with the chunk that completes a row; or a node of all chunks, where that was made."""
-        place = self._all_chunks() or self._latest.get(0)
+        place = self._chunks or self._latest.get(0)
         if place is None or not place.row_start <= row < place.row_start + place.node.rows:
-            place = Place(self.root(), 0, 0, True)
-            while place.node.level > 0:
-                index = int(place.node.row_ends.searchsorted(row - place.row_start, "right"))
-                place = self._descend(place, index)
-            self._latest[0] = place
+            place = self._all_chunks() or self._leaf_of_row(row)
+        return place
+
+    def _leaf_of_row(self, row: int) -> Place:
+        place = Place(self.root(), 0, 0, True)
+        while place.node.level > 0:
+            index = int(place.node.row_ends.searchsorted(row - place.row_start, "right"))
+            place = self._descend(place, index)
+        self._latest[0] = place
         return place
 
     def _all_chunks(self) -> Place | None:
@@ -165,7 +170,9 @@ class TreeReader:
 
     def _collect_chunks(self) -> Place | None:
         try:
-            if self._visits <= self._count_leaves():
+            if self._leaf_count is None:
+                self._leaf_count = self._count_leaves()
+            if self._visits <= self._leaf_count:
                 return None
             parts = list(self._leaves(lambda extent: self.node_at(0, extent), 0, self.ref.extent))
         except CorruptedError:

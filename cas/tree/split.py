@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 import numpy as np
@@ -19,13 +20,15 @@ def find_node_ends(hashes: Hashes) -> list[int]:
 
     Children after the last one returned belong to a node that is not complete.
     """
-    heads = np.ascontiguousarray(hashes[:, :8]).view("<u8").reshape(-1)
-    low = np.flatnonzero(heads < _THRESHOLD)
     ends: list[int] = []
-    start, count = 0, len(heads)
+    start, count = 0, len(hashes)
+    if count < MIN_CHILDREN:
+        return ends
+    heads = np.ascontiguousarray(hashes[:, :8]).view("<u8").reshape(-1)
+    low: list[int] = (heads < _THRESHOLD).nonzero()[0].tolist()
     while count - start >= MIN_CHILDREN:
-        at = int(np.searchsorted(low, start + MIN_CHILDREN - 1))
-        end = int(low[at]) + 1 if at < len(low) else count + 1
+        at = bisect_left(low, start + MIN_CHILDREN - 1)
+        end = low[at] + 1 if at < len(low) else count + 1
         end = min(end, start + MAX_CHILDREN)
         if end > count:
             break

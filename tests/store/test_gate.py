@@ -31,6 +31,12 @@ from cas.types import Layout
 CHUNK_BYTES = 1 << 18
 
 
+@pytest.fixture(autouse=True)
+def behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads compress little too."""
+    monkeypatch.setattr(writing, "_BEHIND_BYTES", 0)
+
+
 class SlowStore(MemoryStore):
     """Threads put what they are given when ``may_put`` is set; they fail where ``full``."""
 

@@ -43,6 +43,7 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *points: tuple[str, 
     text = LINE.format(point="/", kind="ext4") + "".join(LINE.format(point=point, kind=kind) for point, kind in points)
     table.write_text(text + "\nnot a line of the table\n")
     monkeypatch.setattr(medium, "MOUNTS", table)
+    monkeypatch.setattr(medium, "_device_of", lambda path: os.makedev(0, 45))
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "fuse.s3fs", "virtiofs"])
@@ -66,6 +67,16 @@ def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_others_and_unknown_ones_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     mounts(tmp_path, monkeypatch, (str(tmp_path), kind))
     cas.create(tmp_path / "new").close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="numbers of devices say so on Linux")
+@pytest.mark.parametrize(("device", "asked"), [(os.makedev(254, 0), False), (os.makedev(0, 45), True)])
+def test_of_a_path_on_a_disk_the_table_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: int, asked: bool
+) -> None:
+    mounts(tmp_path, monkeypatch, (str(tmp_path), "nfs4"))
+    monkeypatch.setattr(medium, "_device_of", lambda path: device)
+    assert medium.network_file_system(tmp_path) == ("nfs4" if asked else None)
 
 
 def test_without_a_table_of_mounts_all_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
