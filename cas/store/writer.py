@@ -32,7 +32,7 @@ _JOINED_BYTES: Final = 128 << 10
 """Blobs up to this size are joined before they are put."""
 _HASHED_TASK_BYTES: Final = 2 << 20
 _BEHIND_BYTES: Final = 4 << 20
-"""Less than this is compressed before a thread could be had for it, in a process that has none yet."""
+"""So much in all is compressed at once: a process that has no threads yet would take longer to get one."""
 
 
 class Held:
@@ -118,6 +118,7 @@ class BlobWriter:
         self._compress = compress
         self._background = background
         self._lease: Lease | None = None
+        self._taken_bytes = 0
         self._held_bytes = 0
         self._lots: list[_Lot] = []
         self._putting: _Putting | None = None
@@ -169,7 +170,8 @@ class BlobWriter:
                 self._hold([_Lot(laid)])
                 return
         lacking = {key: payload for key, payload in fresh.items() if key in missing}
-        behind = self._background and compress and layout.element_bytes == 1 and sum(lengths) >= _BEHIND_BYTES
+        self._taken_bytes += sum(lengths)
+        behind = self._background and compress and layout.element_bytes == 1 and self._taken_bytes >= _BEHIND_BYTES
         if behind and len(lacking) >= compression.MANY:
             joined = _join(lacking)
             if not _any_framed(joined):
