@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +57,11 @@ def local_path(path: Url, what: str) -> Path:
 
 
 def _path_text(path: object, what: str) -> str:
-    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
+    try:
+        text = os.fspath(path)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
         raise InvalidTypeError(f"{what} {shown(path)} is not a path; expected a str or pathlib.Path")
     if not text or "\0" in text or not _encodable(text):
         raise InvalidInputError(f"{what} {shown(text)} is not a path; expected that of a file or folder")
@@ -80,7 +85,7 @@ def _encodable(text: str) -> bool:
 
 def _locate(text: str, revision: str | None) -> Location:
     path = Path(os.path.abspath(_expanded(text, "url")))
-    for candidate in (path, *path.parents):
+    for candidate in chain((path,), path.parents):
         if is_store(candidate):
             name = "" if path == candidate else path.relative_to(candidate).as_posix()
             return Location(path, candidate, name, revision)

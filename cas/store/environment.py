@@ -82,8 +82,12 @@ class Environment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Names made once, as text: each step of a path takes ten times as long.
+        self.marker = os.path.join(path, MARKER)
+        self._data = os.path.join(path, "data.mdb")
+        self._lock_file = os.path.join(path, "lock.mdb")
         self.network = network_file_system(path)
-        writable = os.access(path, os.W_OK) and os.access(path / "data.mdb", os.W_OK)
+        writable = os.access(path, os.W_OK) and os.access(self._data, os.W_OK)
         self.read_only = not writable or self.network is not None
         self.users = 0
         self.write_lock = threading.Lock()
@@ -95,9 +99,7 @@ class Environment:
         self._closing = False
         self._closed = False
         self._holders = 0
-        self.marker = str(path / MARKER)
-        self._data = str(path / "data.mdb")
-        self.lease = FileLease(path / MARKER, OPEN)
+        self.lease = FileLease(self.marker, OPEN)
         self._env = self._open()
         self.databases: dict[str, Any] = {}
         self.seals = {name: Seals(name) for name in TABLES}
@@ -135,7 +137,7 @@ class Environment:
                 raise CorruptedError(
                     f"the database in {self.path} is cut off: {self._missing_bytes()} bytes of what is in use are "
                     f"missing; restore it from a copy",
-                    blob=str(self.path / "data.mdb"),
+                    blob=self._data,
                 )
             return
         if self._missing_bytes() <= -_LEAST_HOLE_BYTES:
@@ -148,11 +150,10 @@ class Environment:
             txn.abort()
 
     def _lengthen(self, size_bytes: int) -> None:
-        file = self.path / "data.mdb"
         try:
-            os.truncate(file, os.stat(file).st_size + size_bytes)
+            os.truncate(self._data, os.stat(self._data).st_size + size_bytes)
         except OSError as error:
-            raise StoreError(f"{file} cannot be made {size_bytes} bytes longer: {error.strerror}") from error
+            raise StoreError(f"{self._data} cannot be made {size_bytes} bytes longer: {error.strerror}") from error
 
     def _missing_bytes(self) -> int:
         with self._calling():
@@ -166,7 +167,7 @@ class Environment:
         except (lmdb.NotFoundError, lmdb.ReadonlyError):
             # Only a store that is being made, whose marker is empty yet, lacks tables. In any other one the name is
             # damaged, and an empty table in its place would say that there are no rows.
-            if self.read_only or os.stat(self.path / MARKER).st_size:
+            if self.read_only or os.stat(self.marker).st_size:
                 raise CorruptedError(
                     f"the database in {self.path} has no table {name.decode()!r}; it is no complete store",
                     blob=str(self.path),
@@ -193,7 +194,7 @@ class Environment:
 
     def _open_with(self, map_bytes: int) -> lmdb.Environment:
         # Without a lock file that can be written, reading is safe on media that nobody writes to.
-        lock = not self.read_only or (self.network is None and os.access(self.path / "lock.mdb", os.W_OK))
+        lock = not self.read_only or (self.network is None and os.access(self._lock_file, os.W_OK))
         if not self.read_only:
             self._make_lock_file()
         return lmdb.open(
@@ -211,13 +212,13 @@ class Environment:
     def _make_lock_file(self) -> None:
         """Makes the lock file with all its space: it is written through a map, where a full disk kills the process."""
         try:
-            descriptor = os.open(self.path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError:
             return
         try:
             os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
         except OSError as error:
-            os.unlink(self.path / "lock.mdb")
+            os.unlink(self._lock_file)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise full_error(self.path) from error
         finally:
@@ -365,7 +366,7 @@ class Environment:
         with mapped_errors(self.path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try:
-                os.fchmod(descriptor, os.stat(self.path / "data.mdb").st_mode & 0o7777)
+                os.fchmod(descriptor, os.stat(self._data).st_mode & 0o7777)
                 with self._calling():
                     self._env.copyfd(descriptor, compact=True)
                 os.fsync(descriptor)
@@ -424,7 +425,7 @@ def acquire(path: Path) -> Environment:
     """
     with _registry_lock:
         _release_abandoned()
-        status = os.stat(path / "data.mdb")
+        status = os.stat(os.path.join(path, "data.mdb"))
         key = (status.st_dev, status.st_ino)
         shared = _registry.get(key)
         if shared is None:

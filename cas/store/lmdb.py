@@ -40,8 +40,9 @@ _CLOCK: Final = struct.Struct("<Q")
 def is_store(path: Path) -> bool:
     """Whether the directory is a store, complete with its marker."""
     try:
-        with open(path / MARKER, "rb", buffering=0) as marker:
-            return marker.read(len(_MARKER_BEGIN)) == _MARKER_BEGIN and (path / "data.mdb").is_file()
+        with open(os.path.join(path, MARKER), "rb", buffering=0) as marker:
+            begins = marker.read(len(_MARKER_BEGIN)) == _MARKER_BEGIN
+        return begins and os.path.isfile(os.path.join(path, "data.mdb"))
     except OSError:
         return False
 
@@ -158,7 +159,7 @@ class LmdbStore:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         # Names made once: every write looks at both files.
-        self._data, self._marker = str(path / "data.mdb"), str(path / MARKER)
+        self._data, self._marker = os.path.join(path, "data.mdb"), os.path.join(path, MARKER)
         self._read_only = read_only
         self._shared: Environment | None = None
         self._pid = 0
@@ -176,7 +177,7 @@ class LmdbStore:
     def _environment(self) -> Environment:
         with self._lock:
             if self._shared is None or self._pid != os.getpid():
-                if not (self.path / "data.mdb").is_file():
+                if not os.path.isfile(self._data):
                     raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
                 self._check_file()
                 shared = environment.acquire(self.path)
