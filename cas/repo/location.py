@@ -58,14 +58,18 @@ def local_path(path: Url, what: str) -> Path:
 
 def _path_text(path: object, what: str) -> str:
     try:
-        text = os.fspath(path)  # type: ignore[call-overload]
-    except TypeError:
-        text = None
+        text: object = os.fspath(path)  # type: ignore[call-overload]
+    except TypeError as error:
+        raise _no_path(path, what) from error
     if not isinstance(text, str):
-        raise InvalidTypeError(f"{what} {shown(path)} is not a path; expected a str or pathlib.Path")
+        raise _no_path(path, what)
     if not text or "\0" in text or not _encodable(text):
         raise InvalidInputError(f"{what} {shown(text)} is not a path; expected that of a file or folder")
     return text
+
+
+def _no_path(path: object, what: str) -> InvalidTypeError:
+    return InvalidTypeError(f"{what} {shown(path)} is not a path; expected a str or pathlib.Path")
 
 
 def _expanded(text: str, what: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 import threading
 import weakref
@@ -40,10 +41,19 @@ _CLOCK: Final = struct.Struct("<Q")
 def is_store(path: Path) -> bool:
     """Whether the directory is a store, complete with its marker."""
     try:
+        if not _is_file(os.path.join(path, "data.mdb")):
+            return False
         with open(os.path.join(path, MARKER), "rb", buffering=0) as marker:
-            begins = marker.read(len(_MARKER_BEGIN)) == _MARKER_BEGIN
-        return begins and os.path.isfile(os.path.join(path, "data.mdb"))
-    except OSError:
+            return marker.read(len(_MARKER_BEGIN)) == _MARKER_BEGIN
+    except (OSError, ValueError):
+        return False
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is a file; unlike ``os.path.isfile`` it raises where that cannot be told."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -177,7 +187,7 @@ class LmdbStore:
     def _environment(self) -> Environment:
         with self._lock:
             if self._shared is None or self._pid != os.getpid():
-                if not os.path.isfile(self._data):
+                if not _is_file(self._data):
                     raise StoreNotFoundError(f"there is no store at {self.path}", name=str(self.path))
                 self._check_file()
                 shared = environment.acquire(self.path)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Final
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
+DISKS: Final = "/sys/dev/block"
+"""Of Linux: an entry for each disk, by its number. A file system's own number may look like one, as that of Lustre."""
 ALLOWED: Final = "cas-network"
 """A file of this name in a store's directory says that its owner answers for the file system."""
 _NETWORK: Final = {
@@ -35,15 +36,12 @@ def network_file_system(path: Path) -> str | None:
 
 
 def _is_on_disk(path: Path) -> bool:
-    """Whether Linux names a disk as that of a path, which spares the table; a network's file system has none."""
-    return sys.platform == "linux" and os.major(_device_of(path)) != 0
-
-
-def _device_of(path: Path) -> int:
+    """Whether the system knows the device of a path as a disk, which spares the table; a network's is none of them."""
     try:
-        return os.stat(path).st_dev
+        device = os.stat(path).st_dev
     except OSError:
-        return 0
+        return False
+    return os.path.exists(os.path.join(DISKS, f"{os.major(device)}:{os.minor(device)}"))
 
 
 def _type_at(path: bytes) -> str:

@@ -128,14 +128,14 @@ class _LevelSplitter:
     def _emit(self, nodes: list[Entries]) -> None:
         if not nodes:
             return
-        saved = [self._old.nodes.save(self._writer, self._level, entries) for entries in nodes]
-        self._add(
-            Entries(
-                np.frombuffer(b"".join([hash_ for hash_, _ in saved]), np.uint8).reshape(len(nodes), -1),
-                np.array([node.rows for _, node in saved], np.int64),
-                np.array([node.extent - node.rows for _, node in saved], np.int64),
-            )
-        )
+        hashes: list[bytes] = []
+        sums: list[tuple[int, int]] = []
+        for entries in nodes:
+            hash_, node = self._old.nodes.save(self._writer, self._level, entries)
+            hashes.append(hash_)
+            sums.append((node.rows, node.extent - node.rows))
+        rows, sizes = np.array(sums, np.int64).T
+        self._add(Entries(np.frombuffer(b"".join(hashes), np.uint8).reshape(len(nodes), -1), rows, sizes))
 
     def _add(self, part: Part) -> None:
         last = self._parts[-1] if self._parts else None

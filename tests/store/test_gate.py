@@ -136,6 +136,16 @@ def test_a_payload_that_looks_like_a_frame_among_others_that_are_compressed() ->
         writer.flush()
 
 
+def test_a_thread_compresses_from_where_there_is_enough_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    payloads = texts(200)
+    monkeypatch.setattr(writing, "_BEHIND_BYTES", sum(map(len, payloads)))
+    writer = BlobWriter(MemoryStore(), background=True)
+    for some, behind in ((payloads[:100], False), (payloads[100:], True)):
+        writer.add_chunks(some, Layout(None))
+        assert (writer._lots[-1]._compressing is not None) == behind
+    writer.flush()
+
+
 def test_what_could_not_be_compressed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     writer = BlobWriter(store, background=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *points: tuple[str, 
     text = LINE.format(point="/", kind="ext4") + "".join(LINE.format(point=point, kind=kind) for point, kind in points)
     table.write_text(text + "\nnot a line of the table\n")
     monkeypatch.setattr(medium, "MOUNTS", table)
-    monkeypatch.setattr(medium, "_device_of", lambda path: os.makedev(0, 45))
+    monkeypatch.setattr(medium, "DISKS", str(tmp_path / "no disks"))
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "fuse.s3fs", "virtiofs"])
@@ -69,14 +70,21 @@ def test_others_and_unknown_ones_are_taken(tmp_path: Path, monkeypatch: pytest.M
     cas.create(tmp_path / "new").close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="numbers of devices say so on Linux")
-@pytest.mark.parametrize(("device", "asked"), [(os.makedev(254, 0), False), (os.makedev(0, 45), True)])
-def test_of_a_path_on_a_disk_the_table_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: int, asked: bool
-) -> None:
+def test_of_a_path_on_a_disk_the_table_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts(tmp_path, monkeypatch, (str(tmp_path), "nfs4"))
-    monkeypatch.setattr(medium, "_device_of", lambda path: device)
-    assert medium.network_file_system(tmp_path) == ("nfs4" if asked else None)
+    assert medium.network_file_system(tmp_path) == "nfs4"
+    device = os.stat(tmp_path).st_dev
+    for major, found in ((os.major(device) + 1, "nfs4"), (os.major(device), None)):
+        (tmp_path / "disks" / f"{major}:{os.minor(device)}").mkdir(parents=True)
+        monkeypatch.setattr(medium, "DISKS", str(tmp_path / "disks"))
+        assert medium.network_file_system(tmp_path) == found
+    assert medium.network_file_system(tmp_path / "missing") == "nfs4"
+
+
+@pytest.mark.skipif(not os.path.isdir(medium.DISKS), reason="the system does not list its disks")
+def test_disks_of_the_system_are_known_by_their_numbers() -> None:
+    names = os.listdir(medium.DISKS)
+    assert all(re.fullmatch(r"\d+:\d+", name) for name in names)
 
 
 def test_without_a_table_of_mounts_all_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
