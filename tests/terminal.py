@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -51,7 +52,7 @@ def usage_error(*args: object) -> str:
     return result.stderr
 
 
-def process(*args: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def process(*args: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Runs a command in a process of its own."""
     command = [sys.executable, "-m", "cas.cli.main", *map(str, args)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False)
+    return subprocess.run(command, input=stdin, env={**os.environ, **environment}, capture_output=True, check=False)

@@ -11,6 +11,7 @@ import cas
 from cas.cli.import_checkpoint import import_checkpoint
 from cas.cli.main import EXIT_INCOMPLETE
 from cas.cli.output import json_option, print_json, printable, progress
+from cas.dataset.moves import check_signature
 from cas.dataset.summary import format_bytes
 from cas.integrations.folder.importing import ImportResult, import_folder
 from cas.integrations.formats.importing import LEAVE_OUT, MISSING
@@ -63,6 +64,9 @@ def command(
     as_json: bool,
     **options: str | None,
 ) -> None:
+    check_signature(message, author)
+    if not all(sources):
+        raise click.UsageError("SOURCE is empty; expected the path of a file or folder.")
     format_ = format_ or recognise_format(sources[0])
     if format_ == SAFETENSORS:
         _refuse_options(options, "a checkpoint")

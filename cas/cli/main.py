@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -119,9 +120,17 @@ def _show_warning(
     click.echo(f"cas: {message}", err=True)
 
 
+def _print_any_text() -> None:
+    """Lets names be printed that the encoding of the output lacks, and those of files that are no text at all."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf_8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf_8 else "backslashreplace")
+
+
 def run() -> None:
     """Runs the command line; errors become one line and an exit code, warnings one line."""
     warnings.showwarning = _show_warning
+    _print_any_text()
     try:
         # Not cli.main, which keeps interruptions and broken pipes to itself.
         with cli.make_context("cas", sys.argv[1:]) as context:

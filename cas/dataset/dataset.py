@@ -16,7 +16,7 @@ from cas.dataset.draft import Draft
 from cas.dataset.future import Future
 from cas.dataset.history import History, Version
 from cas.dataset.metadata import Metadata
-from cas.dataset.moves import default_author
+from cas.dataset.moves import check_signature, default_author
 from cas.dataset.refs import RefView, create_ref
 from cas.dataset.staging import Staging
 from cas.dataset.tags import Tag, Tags
@@ -205,9 +205,7 @@ class Dataset(Staging):
         :meth:`merge` does, with the branch as ours. Raises :class:`~cas.errors.ConflictError`, with the conflicts,
         where both changed the same and ``on_conflict`` does not say what to do; the changes stay staged.
         """
-        for text in (message, author):
-            if text is not None and not isinstance(text, str):
-                raise InvalidTypeError(f"{text!r} is not text; message and author are")
+        check_signature(message, author)
         with self._editing() as draft:
             author = default_author() if author is None else author
             head = draft.commit(message or "", author, _checked_details(details), check_on_conflict(on_conflict))

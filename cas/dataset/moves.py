@@ -97,11 +97,18 @@ def _check_same_branch(dataset: Dataset, id_: bytes) -> None:
         )
 
 
+def check_signature(message: object, author: object = None) -> None:
+    """Refuses a message, or an author, that is no Unicode text; None is taken."""
+    for what, text in (("message", message), ("author", author)):
+        if text is not None and not isinstance(text, str):
+            raise InvalidTypeError(f"{what} {shown(text, 80)} is not valid: expected text")
+        cbor.encode_value(text)
+
+
 def _signature(message: str | None, default: str) -> Signature:
-    if message is not None and not isinstance(message, str):
-        raise InvalidTypeError(f"message {shown(message, 80)} is not valid: expected text")
+    check_signature(message)
     text = default if message is None else message
-    cbor.encode_value(text)  # refuses what is no Unicode text
+    cbor.encode_value(text)
     return Signature(text, default_author())
 
 

@@ -198,7 +198,7 @@ class Environment:
         if not self.read_only:
             self._make_lock_file()
         return lmdb.open(
-            str(self.path),
+            os.fsencode(self.path),  # as text it must be UTF-8
             map_size=map_bytes,
             max_dbs=len(_DATABASES),
             max_readers=_MAX_READERS,

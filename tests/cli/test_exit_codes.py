@@ -71,6 +71,30 @@ def test_2_wrong_input(url: Path) -> None:
     fails(2, "keeps several small rows", "duplicates", url, "--column", "path")
 
 
+@pytest.mark.parametrize("option", ["--message", "--author"])
+def test_2_what_is_no_text_is_refused_before_a_dataset_is_made(tmp_path: Path, option: str) -> None:
+    (tmp_path / "images").mkdir()
+    fails(2, "cannot be stored as UTF-8", "import", tmp_path / "images", tmp_path / "new", option, "\udcff")
+    assert not cas.exists(tmp_path / "new")
+
+
+def test_2_nothing_to_import(tmp_path: Path) -> None:
+    fails(2, "SOURCE is empty", "import", "", tmp_path / "new")
+    fails(2, "there is no file or folder", "import", tmp_path / "missing", tmp_path / "new")
+    assert not cas.exists(tmp_path / "new")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_0_names_that_the_output_cannot_show(tmp_path: Path, encoding: str) -> None:
+    store = tmp_path / "\udcff"
+    assert process("init", store, PYTHONIOENCODING=encoding).returncode == 0
+    with cas.create(store / "ds", {"n": "int64"}) as ds:
+        ds.tag("ä")
+    done = process("tag", store / "ds", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert ("ä".encode() if encoding == "utf-8" else b"\\xe4") in done.stdout
+
+
 def test_3_not_found(url: Path) -> None:
     fails(3, "'nope' names no version", "show", f"{url}@nope")
 

@@ -126,8 +126,11 @@ def test_formats_are_told_by_names_and_contents(tmp_path: Path) -> None:
         write_tree(tmp_path / name, dict.fromkeys(files, b""))
         (tmp_path / name).mkdir(exist_ok=True)
     assert {name: recognise_format(tmp_path / name) for name in folders} == {n: f for n, (f, _) in folders.items()}
+    (tmp_path / "a.xyz").touch()
     with pytest.raises(InvalidInputError, match="of no known format; say with --format"):
         recognise_format(tmp_path / "a.xyz")
+    with pytest.raises(InvalidInputError, match="there is no file or folder"):
+        recognise_format(tmp_path / "missing.xyz")
 
 
 @pytest.mark.parametrize(

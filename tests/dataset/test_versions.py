@@ -14,7 +14,7 @@ from other_process import output
 
 import cas
 from cas.dataset.dataset import default_author
-from cas.errors import ReadOnlyError
+from cas.errors import InvalidInputError, ReadOnlyError
 from cas.history.records import load_tree, load_version
 
 YEAR = dt.timedelta(days=365)
@@ -55,6 +55,16 @@ def test_message_and_author(ds: cas.Dataset, tmp_path: Path) -> None:
     ds.append({"x": [1]})
     ds.commit()
     assert ds.version.message == ""
+
+
+@pytest.mark.parametrize("fact", ["message", "author"])
+@pytest.mark.parametrize("text", [5, b"bytes", "\ud800"])
+def test_what_is_no_text_is_refused_and_the_rows_stay_staged(ds: cas.Dataset, fact: str, text: Any) -> None:
+    ds.append({"x": [1]})
+    before = ds.version.id
+    with pytest.raises(InvalidInputError):
+        ds.commit(**{fact: text})
+    assert (ds.has_changes, ds.version.id) == (True, before)
 
 
 def test_details_and_tree(ds: cas.Dataset) -> None:

@@ -144,7 +144,9 @@ class _Import:
         for name in set(schema) - set(COLUMNS):
             if not schema[name].nullable:
                 raise InvalidInputError(
-                    f"column {name!r} is not nullable, and an import has no values for it", column=name
+                    f"column {name!r} is not nullable, and an import has no values for it: add a nullable one in its "
+                    f"place, or import into another dataset",
+                    column=name,
                 )
         ref = self._resume() or self._cached()
         rows = len(self._dataset)

@@ -53,7 +53,7 @@ _SAVED_NAMES: Final = ("dataset_dict.json", "state.json")
 def recognise_format(path: str | Path) -> str:
     """Returns the format of a file by its name, of a folder by what is in it.
 
-    Raises :class:`~cas.errors.InvalidInputError` for a file of another name.
+    Raises :class:`~cas.errors.InvalidInputError` for a file of another name, also where there is none.
     """
     found = Path(path)
     if found.is_dir():
@@ -61,6 +61,8 @@ def recognise_format(path: str | Path) -> str:
     for suffix, name in _SUFFIXES.items():
         if found.name.lower().endswith(suffix):
             return name
+    if not found.exists():
+        raise InvalidInputError(f"there is no file or folder {path}; expected what is to be imported")
     raise InvalidInputError(
         f"{path} has a name of no known format; say with --format which one it is: {', '.join(FORMATS)}"
     )
