@@ -10,7 +10,6 @@ from systems.contract import Array, Batch, Verbs
 
 from workloads.case import Case, check_equal, check_table
 from workloads.data import image_labels, noise
-from workloads.ingest import warm
 from workloads.workload import IMAGES, Measure, Target, Workload
 
 COMMITS = 1_000
@@ -59,7 +58,7 @@ def prepare(case: Case, system: Verbs) -> None:
 
 
 def history(case: Case, system: Verbs) -> None:
-    """What one waits for in a process that just began."""
+    """What one waits for in a process that just began, as in that of ``reads.first_row``: nothing is done before."""
     rows, batches = _rows(case)
     opened: list[int] = []
     case.report("open", case.timed(lambda: opened.append(system.open())) * 1e3)
@@ -76,13 +75,6 @@ def history(case: Case, system: Verbs) -> None:
         times.append(case.timed(lambda: found.append(system.row_at(version, "image", row))))  # noqa: B023
         check_equal(f"row {row} of version {version}", np.asarray(found[0]), rows[row])
     case.report("version 500 with a row", statistics.median(times) * 1e3)
-
-
-def warm_history(system: Verbs) -> None:
-    """A few versions."""
-    warm(system)
-    system.append({"image": np.ones((1, 64, 64, 3), np.uint8), "label": np.arange(1)})
-    system.row_at(system.versions()[-1], "image", 0)
 
 
 COMMIT = Workload(
@@ -108,6 +100,6 @@ HISTORY = Workload(
     history,
     IMAGES,
     prepare,
-    warm_history,
     keeps=True,
+    repeats=3,
 )
