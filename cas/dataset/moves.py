@@ -106,9 +106,8 @@ def check_signature(message: object, author: object = None) -> None:
 
 
 def _signature(message: str | None, default: str) -> Signature:
-    check_signature(message)
     text = default if message is None else message
-    cbor.encode_value(text)
+    check_signature(text)
     return Signature(text, default_author())
 
 
