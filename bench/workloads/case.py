@@ -37,12 +37,10 @@ def settle_memory() -> None:
     A virtual machine gets memory that it has not used for some seconds from its host, which takes several times as
     long as writing to it: what ran before would decide who is fast.
     """
-    if hasattr(mmap, "MADV_HUGEPAGE"):  # private, for shared memory has no huge pages on most systems
-        memory = mmap.mmap(-1, SETTLED_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    else:
-        memory = mmap.mmap(-1, SETTLED_BYTES)
-    with memory:
+    # Private, for shared memory has no huge pages on most systems.
+    with mmap.mmap(-1, SETTLED_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
         for page in range(0, SETTLED_BYTES, PAGE_BYTES):
             memory[page] = 1
 

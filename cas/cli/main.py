@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import io
 import os
@@ -123,7 +124,7 @@ def _show_warning(
 def _print_any_text() -> None:
     """Lets names be printed that the encoding of the output lacks, and those of files that are no text at all."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        utf_8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        utf_8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf_8 else "backslashreplace")
 
 

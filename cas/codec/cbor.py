@@ -91,7 +91,7 @@ def _to_plain(value: object, depth: int) -> Any:
     if value is None or isinstance(value, (bool, bytes)):
         return value
     if isinstance(value, str):
-        return _checked_text(value)
+        return checked_text(value)
     if isinstance(value, np.generic):
         return _tagged("scalar", _dtype_name(value.dtype), _little_endian(np.asarray(value)))
     if isinstance(value, (int, float)):
@@ -126,10 +126,11 @@ def _tagged(*items: object) -> cbor2.CBORTag:
 def _key(key: object) -> str:
     if not isinstance(key, str):
         raise InvalidTypeError(f"a dict key is {key!r}; expected str keys only")
-    return _checked_text(key)
+    return checked_text(key)
 
 
-def _checked_text(text: str) -> str:
+def checked_text(text: str) -> str:
+    """Returns text as a plain str; refuses what UTF-8 does not take."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -108,7 +108,7 @@ class Dataset(Staging):
         self._check_open()
         if not isinstance(text, str):
             raise InvalidTypeError(f"a description is text, not {type(text).__name__}")
-        cbor.encode_value(text)  # refuses what is no Unicode text
+        cbor.checked_text(text)
         self._repository.set_facts(
             self._name, self._dataset, lambda facts: dataclasses.replace(facts, description=text)
         )

@@ -100,9 +100,11 @@ def _check_same_branch(dataset: Dataset, id_: bytes) -> None:
 def check_signature(message: object, author: object = None) -> None:
     """Refuses a message, or an author, that is no Unicode text; None is taken."""
     for what, text in (("message", message), ("author", author)):
-        if text is not None and not isinstance(text, str):
+        if text is None:
+            continue
+        if not isinstance(text, str):
             raise InvalidTypeError(f"{what} {shown(text, 80)} is not valid: expected text")
-        cbor.encode_value(text)
+        cbor.checked_text(text)
 
 
 def _signature(message: str | None, default: str) -> Signature:

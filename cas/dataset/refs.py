@@ -105,7 +105,7 @@ def create_ref(
     checked = check_ref_name(name, what._kind)
     if not isinstance(message, str):
         raise InvalidTypeError(f"{what._kind} message {message!r} is not valid: expected text")
-    cbor.encode_value(message)  # refuses what is no Unicode text
+    cbor.checked_text(message)
 
     def change(txn: Transaction) -> RefRecord:
         check_dataset(txn, dataset)

@@ -43,7 +43,7 @@ def live_scope_key(dataset: bytes, branch: str, origin: Origin | None) -> bytes:
 def _key(scope: bytes, key: object) -> bytes:
     if not isinstance(key, str):
         raise InvalidTypeError(f"metadata key {key!r} is not valid: expected text")
-    cbor.encode_value(key)  # refuses what is no Unicode text
+    cbor.checked_text(key)
     return scope + hash_name(key.encode())
 
 

@@ -143,6 +143,7 @@ class BlobWriter:
             size = sum(lengths)
             keys = _hash_all(batch, size // len(batch))
             hashes += keys
+            self._taken_bytes += size
             self._add_missing(keys, batch, lengths, layout, None if whole is None else whole[done : done + size])
             done += size
         return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, HASH_BYTES)
@@ -170,7 +171,6 @@ class BlobWriter:
                 self._hold([_Lot(laid)])
                 return
         lacking = {key: payload for key, payload in fresh.items() if key in missing}
-        self._taken_bytes += sum(lengths)
         behind = self._background and compress and layout.element_bytes == 1 and self._taken_bytes >= _BEHIND_BYTES
         if behind and len(lacking) >= compression.MANY:
             joined = _join(lacking)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cas.hashing import Hashes, hash_chunk, split_hashes
-from cas.store import threads, writer
+from cas.store import threads
+from cas.store import writer as writing
 from cas.store.lmdb import create_files
 from cas.store.threads import Task, give_way, map_in_pool, short_calls, workers
 from cas.store.writer import BlobWriter
@@ -23,7 +24,7 @@ from cas.types import Layout
 @pytest.fixture(autouse=True)
 def behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads compress little too."""
-    monkeypatch.setattr(writer, "_BEHIND_BYTES", 0)
+    monkeypatch.setattr(writing, "_BEHIND_BYTES", 0)
 
 
 @pytest.fixture
@@ -192,10 +193,10 @@ def test_chunks_are_hashed_while_nobody_is_in_short_calls(tmp_path: Path, patien
     """Otherwise the two would take turns at the interpreter: see ``short_calls``."""
     thread, go_on = stay_in_short_calls()
     store = create_files(tmp_path / "store", lambda txn: None)
-    blobs = BlobWriter(store, background=True)
+    writer = BlobWriter(store, background=True)
     payloads = [bytes([number]) * 200 for number in range(100)]
     found: list[Hashes] = []
-    hashing = threading.Thread(target=lambda: found.append(blobs.add_chunks(payloads, Layout(200))))
+    hashing = threading.Thread(target=lambda: found.append(writer.add_chunks(payloads, Layout(200))))
     hashing.start()
     hashing.join(0.05)
     assert hashing.is_alive()
@@ -203,7 +204,7 @@ def test_chunks_are_hashed_while_nobody_is_in_short_calls(tmp_path: Path, patien
     hashing.join(20)
     thread.join(20)
     assert split_hashes(found[0]) == list(map(hash_chunk, payloads))
-    blobs.release()
+    writer.release()
     store.close()
 
 
@@ -221,11 +222,11 @@ def test_what_is_mapped_may_write_with_threads_of_its_own(tmp_path: Path) -> Non
 
     def write(number: int) -> bytes:
         store = create_files(tmp_path / str(number), lambda txn: None)
-        blobs = BlobWriter(store, background=True)
+        writer = BlobWriter(store, background=True)
         payloads = [bytes(payload[at : at + 4000]) for at in range(0, len(payload), 4000)]
-        hashes = blobs.add_chunks(payloads, Layout(4000, compress=True))
-        blobs.flush()
-        blobs.release()
+        hashes = writer.add_chunks(payloads, Layout(4000, compress=True))
+        writer.flush()
+        writer.release()
         with store.read() as view:
             assert None not in view.sizes(split_hashes(hashes))
         store.close()
